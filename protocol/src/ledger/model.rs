@@ -1,0 +1,315 @@
+//! The words of the ledger: accounts, transfers, outcomes.
+
+use std::fmt;
+
+use crate::ids::{AccountId, TransferId};
+use crate::time::LogTime;
+use crate::wire::codec::{Decode, DecodeError, Encode, Reader, to_vec, wire_struct, wire_tags};
+
+/// The most transfers in one batch.
+pub const BATCH_LIMIT: usize = 8190;
+
+/// What rules an account obeys: a set of bits.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Flags(u8);
+
+impl Flags {
+    /// No rule.
+    pub const NONE: Flags = Flags(0);
+    /// The balance never falls below zero.
+    pub const DEBITS_MUST_NOT_EXCEED_CREDITS: Flags = Flags(1);
+    /// The balance never rises above zero.
+    pub const CREDITS_MUST_NOT_EXCEED_DEBITS: Flags = Flags(2);
+    /// Takes no transfers.
+    pub const CLOSED: Flags = Flags(4);
+    /// Keeps a history of balances.
+    pub const HISTORY: Flags = Flags(8);
+
+    /// Both sets together.
+    #[must_use]
+    pub const fn with(self, other: Flags) -> Flags {
+        Flags(self.0 | other.0)
+    }
+
+    /// Whether all of `other` is in this set.
+    pub const fn has(self, other: Flags) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// The bits as they are on the wire.
+    pub const fn bits(self) -> u8 {
+        self.0
+    }
+}
+
+impl Encode for Flags {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.0.encode(out);
+    }
+}
+
+impl Decode for Flags {
+    fn decode(reader: &mut Reader<'_>) -> Result<Flags, DecodeError> {
+        match u8::decode(reader)? {
+            bits if bits < 16 => Ok(Flags(bits)),
+            _ => Err(DecodeError::Number),
+        }
+    }
+}
+
+/// What a client says of a new account.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct NewAccount {
+    /// Chosen by the client.
+    pub id: AccountId,
+    /// The currency; both sides of a transfer share it.
+    pub ledger: u32,
+    /// The client's own classification.
+    pub code: u16,
+    /// The rules.
+    pub flags: Flags,
+}
+wire_struct!(NewAccount { id, ledger, code, flags });
+
+/// An account and its four totals.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Account {
+    /// Chosen by the client.
+    pub id: AccountId,
+    /// The currency; both sides of a transfer share it.
+    pub ledger: u32,
+    /// The client's own classification.
+    pub code: u16,
+    /// The rules.
+    pub flags: Flags,
+    /// Reserved by the user's own two-phase transfers, and nothing else.
+    pub debits_pending: u128,
+    /// What has gone out.
+    pub debits_posted: u128,
+    /// Announced by the user's own two-phase transfers, and nothing else.
+    pub credits_pending: u128,
+    /// What has come in.
+    pub credits_posted: u128,
+}
+wire_struct!(Account { id, ledger, code, flags, debits_pending, debits_posted, credits_pending, credits_posted });
+
+/// A signed amount: credits posted less debits posted may need 129 bits.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Balance {
+    /// Whether it lies below zero.
+    pub negative: bool,
+    /// Its distance from zero.
+    pub magnitude: u128,
+}
+wire_struct!(Balance { negative, magnitude });
+
+impl fmt::Display for Balance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", if self.negative { "-" } else { "" }, self.magnitude)
+    }
+}
+
+impl Account {
+    /// Credits posted less debits posted.
+    pub fn balance(&self) -> Balance {
+        Balance {
+            negative: self.debits_posted > self.credits_posted,
+            magnitude: self.credits_posted.abs_diff(self.debits_posted),
+        }
+    }
+}
+
+/// A movement of money between two accounts of one ledger.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Transfer {
+    /// Unique per debit account, for ever.
+    pub id: TransferId,
+    /// Where it comes from.
+    pub debit: AccountId,
+    /// Where it goes.
+    pub credit: AccountId,
+    /// Not zero.
+    pub amount: u128,
+    /// The currency of both accounts.
+    pub ledger: u32,
+    /// The client's own classification.
+    pub code: u16,
+    /// The client's own.
+    pub user_data_128: u128,
+    /// The client's own.
+    pub user_data_64: u64,
+    /// The client's own.
+    pub user_data_32: u32,
+}
+wire_struct!(Transfer { id, debit, credit, amount, ledger, code, user_data_128, user_data_64, user_data_32 });
+
+impl Transfer {
+    /// A digest of the whole content: the same id with another digest is an `id_conflict`.
+    pub fn digest(&self) -> u128 {
+        xxhash_rust::xxh3::xxh3_128(&to_vec(self))
+    }
+}
+
+/// A transfer as a group has posted it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Posted {
+    /// The content.
+    pub transfer: Transfer,
+    /// Which sides of it this group posted.
+    pub sides: Sides,
+    /// The group's log time at the posting (hazard A6).
+    pub posted_at: LogTime,
+}
+wire_struct!(Posted { transfer, sides, posted_at });
+
+/// Which accounts of a transfer a group owns.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Sides {
+    /// The debit account only.
+    Debit,
+    /// The credit account only.
+    Credit,
+    /// Both.
+    Both,
+}
+wire_tags!(Sides { 1 => Debit, 2 => Credit, 3 => Both });
+
+/// Why a transfer was rejected. Final.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Reason {
+    /// The debit account would owe more than it has.
+    ExceedsCredits,
+    /// The credit account would be owed more than it owes.
+    ExceedsDebits,
+    /// One of the accounts does not exist.
+    NoSuchAccount,
+    /// Debit and credit account are the same.
+    SameAccount,
+    /// The amount is zero.
+    ZeroAmount,
+    /// The accounts and the transfer are not all of one ledger.
+    LedgerMismatch,
+    /// One of the accounts is closed.
+    Closed,
+    /// A total would not fit 128 bits.
+    Overflow,
+    /// A condition of the transaction does not hold.
+    Condition,
+    /// The id was fenced before the transfer arrived.
+    Fenced,
+    /// The id is known with other content: the only rejection that is not recorded.
+    IdConflict,
+}
+wire_tags!(Reason {
+    1 => ExceedsCredits, 2 => ExceedsDebits, 3 => NoSuchAccount, 4 => SameAccount, 5 => ZeroAmount,
+    6 => LedgerMismatch, 7 => Closed, 8 => Overflow, 9 => Condition, 10 => Fenced, 11 => IdConflict,
+});
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Reason::ExceedsCredits => "exceeds_credits",
+            Reason::ExceedsDebits => "exceeds_debits",
+            Reason::NoSuchAccount => "no_such_account",
+            Reason::SameAccount => "same_account",
+            Reason::ZeroAmount => "zero_amount",
+            Reason::LedgerMismatch => "ledger_mismatch",
+            Reason::Closed => "closed",
+            Reason::Overflow => "overflow",
+            Reason::Condition => "condition",
+            Reason::Fenced => "fenced",
+            Reason::IdConflict => "id_conflict",
+        })
+    }
+}
+
+/// What became of a transfer, for ever.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Outcome {
+    /// It took effect.
+    Committed,
+    /// It did not and never will (but for `IdConflict`, which speaks of this content only).
+    Rejected(Reason),
+}
+
+impl Encode for Outcome {
+    fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Outcome::Committed => 0u8.encode(out),
+            Outcome::Rejected(reason) => reason.encode(out),
+        }
+    }
+}
+
+impl Decode for Outcome {
+    fn decode(reader: &mut Reader<'_>) -> Result<Outcome, DecodeError> {
+        // Zero is no reason's tag, so one number tells both.
+        let tag = reader.uint()?;
+        if tag == 0 {
+            return Ok(Outcome::Committed);
+        }
+        let reason = Reason::ALL.iter().find(|(_, number)| *number == tag).ok_or(DecodeError::Tag(tag))?;
+        Ok(Outcome::Rejected(reason.0))
+    }
+}
+
+/// What a group knows about one transfer of a batch.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum TransferResult {
+    /// Final.
+    Done(Outcome),
+    /// Not an answer: the queue was full, or it waited until its deadline. Try again under the same id.
+    Retry,
+    /// Not an answer: this group does not own one of the accounts. Ask for the map and try again.
+    Moved,
+}
+
+impl Encode for TransferResult {
+    fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            TransferResult::Done(outcome) => outcome.encode(out),
+            TransferResult::Retry => 64u8.encode(out),
+            TransferResult::Moved => 65u8.encode(out),
+        }
+    }
+}
+
+impl Decode for TransferResult {
+    fn decode(reader: &mut Reader<'_>) -> Result<TransferResult, DecodeError> {
+        match reader.uint()? {
+            64 => Ok(TransferResult::Retry),
+            65 => Ok(TransferResult::Moved),
+            0 => Ok(TransferResult::Done(Outcome::Committed)),
+            tag => {
+                let reason = Reason::ALL.iter().find(|(_, number)| *number == tag).ok_or(DecodeError::Tag(tag))?;
+                Ok(TransferResult::Done(Outcome::Rejected(reason.0)))
+            }
+        }
+    }
+}
+
+/// The result of one transfer of a batch.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ItemResult {
+    /// Its place in the batch.
+    pub index: u32,
+    /// What became of it.
+    pub result: TransferResult,
+    /// It had its outcome before this request.
+    pub replayed: bool,
+}
+wire_struct!(ItemResult { index, result, replayed });
+
+/// What became of an account creation.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum CreateResult {
+    /// It exists now.
+    Created,
+    /// It existed before, with the same content.
+    Exists,
+    /// It existed before, with other content; nothing was changed.
+    ExistsDifferent,
+    /// The id is outside all ranges, reserved, or not this group's.
+    Moved,
+}
+wire_tags!(CreateResult { 1 => Created, 2 => Exists, 3 => ExistsDifferent, 4 => Moved });

@@ -1,0 +1,43 @@
+//! What a group keeps about transactions that are under way.
+
+use crate::ids::{Age, Attempt, GroupId, TxnId};
+use crate::ledger::model::Transfer;
+use crate::message::command::Verdict;
+use crate::time::LogTime;
+
+/// A transaction that this group coordinates: from its Begin until every participant has acknowledged the end.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Coordinated {
+    /// The transaction.
+    pub txn: TxnId,
+    /// The try.
+    pub attempt: Attempt,
+    /// Its place in the order of waiting.
+    pub age: Age,
+    /// Every group that takes part, this one first.
+    pub participants: Vec<GroupId>,
+    /// What it does.
+    pub transfer: Transfer,
+    /// When preparing ends at the latest, in this group's log time.
+    pub deadline: LogTime,
+    /// The vote of this group itself, once it is known.
+    pub voted: bool,
+    /// The decision, once there is one.
+    pub verdict: Option<Verdict>,
+}
+
+/// A transaction that another group decides and that is prepared here: it holds what it needs, however long that takes
+/// (hazard S10).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct InDoubt {
+    /// The transaction.
+    pub txn: TxnId,
+    /// The try.
+    pub attempt: Attempt,
+    /// The group that decides.
+    pub coordinator: GroupId,
+    /// Since when, in this group's log time.
+    pub since: LogTime,
+    /// It waits for its vote; otherwise it has voted yes.
+    pub waiting: bool,
+}

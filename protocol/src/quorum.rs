@@ -1,0 +1,33 @@
+//! How many are enough.
+
+/// Majority quorums over a group of `replicas` voters; any two of them share one.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Quorum {
+    replicas: usize,
+}
+
+impl Quorum {
+    /// The quorums of a group with `replicas` voters.
+    ///
+    /// # Panics
+    /// If there are none.
+    pub fn new(replicas: usize) -> Quorum {
+        assert!(replicas > 0, "a group has a voter");
+        Quorum { replicas }
+    }
+
+    /// The smallest number that is a quorum.
+    pub fn size(self) -> usize {
+        self.replicas / 2 + 1
+    }
+
+    /// Whether `count` distinct voters are a quorum.
+    pub fn is_quorum(self, count: usize) -> bool {
+        count >= self.size()
+    }
+
+    /// The number of voters.
+    pub fn replicas(self) -> usize {
+        self.replicas
+    }
+}
