@@ -108,6 +108,8 @@
 
 pub mod leader;
 pub mod replica;
+#[cfg(test)]
+mod testing;
 mod window;
 
 pub use leader::{Leader, LeaderConfig};

@@ -9,8 +9,6 @@ mod clients;
 mod election;
 mod pipeline;
 mod reads;
-#[cfg(test)]
-mod tests;
 
 use std::collections::BTreeSet;
 

@@ -9,8 +9,6 @@ mod apply;
 mod learner;
 mod operator;
 mod reads;
-#[cfg(test)]
-mod tests;
 
 use std::collections::VecDeque;
 
