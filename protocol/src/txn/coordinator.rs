@@ -15,11 +15,11 @@ mod serving;
 use std::collections::BTreeMap;
 
 use crate::ids::{GroupId, NodeId, Origin};
+use crate::message::Message;
 use crate::message::client::{Call, Refused, Request, Response, Why};
 use crate::message::command::CommandKind;
 use crate::message::local::{Follow, LocalMessage, Serve};
 use crate::message::txn::{Redirect, TxnMessage};
-use crate::message::{Message, local};
 use crate::placement::map::ShardMap;
 use crate::rng::Rng;
 use crate::role::{Address, Effects, Input, Role, RoleKind};
@@ -128,7 +128,7 @@ impl Coordinator {
         }
     }
 
-    fn become_serving(&mut self, now: Time, serve: local::Serve, effects: &mut Effects) {
+    fn become_serving(&mut self, now: Time, serve: Serve, effects: &mut Effects) {
         let me = self.desk.me.node;
         self.become_following(Follow { leader: Some(me), no_quorum: false }, effects);
         let Serve { ballot, time, counter, coordinated, .. } = serve;

@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::ids::{Attempt, Ballot, GroupId, NodeId, TxnId};
+use crate::ids::{Attempt, GroupId, NodeId, TxnId};
 use crate::ledger::output::TxnOutput;
 use crate::ledger::records::InDoubt;
 use crate::message::Message;
@@ -60,8 +60,8 @@ struct Cx<'a> {
 ///
 /// - What was proposed in this leadership and has yielded nothing yet is not proposed again: resends cost no log.
 /// - An entry with a `yes` goes only when the ledger says that a decision is applied.
+#[derive(Default)]
 struct Serving {
-    ballot: Ballot,
     attempts: BTreeMap<Key, Entry>,
     timers: BTreeSet<(Time, Key)>,
     proposals: Vec<Command>,
@@ -95,9 +95,9 @@ impl Participant {
     fn on_local(&mut self, now: Time, message: LocalMessage, effects: &mut Effects) {
         match message {
             LocalMessage::Serve(serve) => {
-                let Serve { ballot, counter, in_doubt, .. } = serve;
+                let Serve { counter, in_doubt, .. } = serve;
                 let due = now + self.desk.inquire_after;
-                let mut serving = Serving::new(ballot);
+                let mut serving = Serving::default();
                 in_doubt.into_iter().for_each(|record| serving.take_over(record, counter, due));
                 self.phase = Phase::Serving(serving);
             }
@@ -162,10 +162,6 @@ impl Role for Participant {
 }
 
 impl Serving {
-    fn new(ballot: Ballot) -> Serving {
-        Serving { ballot, attempts: BTreeMap::new(), timers: BTreeSet::new(), proposals: Vec::new() }
-    }
-
     // What the last leader left: a yes is answered from state when it is asked for again (hazard L13).
     fn take_over(&mut self, record: InDoubt, counter: u64, due: Time) {
         let InDoubt { txn, attempt, coordinator, waiting, .. } = record;
@@ -180,6 +176,7 @@ impl Serving {
         if coordinator == own || !prepare.participants.contains(&own) {
             return ignore("a prepare that is not for this group", cx);
         }
+        cx.desk.peers.heard(coordinator, from.node);
         let key = (prepare.txn, prepare.attempt);
         if let Some(entry) = self.attempts.get_mut(&key) {
             entry.node = Some(from.node);
@@ -199,6 +196,7 @@ impl Serving {
 
     // Never refused, whatever the load: it is what relieves it (hazard L8).
     fn on_resolve(&mut self, from: Address, resolve: Resolve, cx: &mut Cx<'_>) {
+        cx.desk.peers.heard(from.group, from.node);
         let key = (resolve.txn, resolve.attempt);
         let due = cx.now + cx.desk.inquire_after;
         match self.attempts.get_mut(&key) {
@@ -288,7 +286,6 @@ impl Serving {
     fn on_turn(&mut self, effects: &mut Effects) {
         if !self.proposals.is_empty() {
             let proposals = std::mem::take(&mut self.proposals);
-            effects.trace("proposed", || format!("{} under {}", proposals.len(), self.ballot));
             effects.send_local(RoleKind::Leader, LocalMessage::Propose(proposals));
         }
     }

@@ -68,7 +68,10 @@ impl Peers {
     /// A node does not lead its group. Returns whether what waits for that group should be sent again at once.
     pub(super) fn redirected(&mut self, from: NodeId, redirect: &Redirect, now: Time) -> bool {
         self.routes.redirect(redirect.group, from, redirect.leader, redirect.no_quorum);
-        let Some(contact) = self.contacts.get_mut(&redirect.group) else { return false };
+        if self.routes.nodes(redirect.group).is_empty() {
+            return false;
+        }
+        let contact = self.contacts.entry(redirect.group).or_default();
         contact.asked = Some(now);
         if contact.hurried.is_some_and(|last| now.since(last) < HURRY) {
             return false;
@@ -122,6 +125,14 @@ mod tests {
         assert!(!peers.redirected(NodeId(6), &redirect(4), at(2)));
         assert_eq!(peers.ask(g, at(2)), Some(NodeId(4)), "the hint is followed all the same");
         assert!(peers.redirected(NodeId(4), &redirect(6), at(6)));
+    }
+
+    #[test]
+    fn a_group_that_does_not_exist_takes_no_memory() {
+        let mut peers = peers();
+        let redirect = Redirect { group: GroupId(9), leader: None, no_quorum: true };
+        assert!(!peers.redirected(NodeId(4), &redirect, at(0)));
+        assert!(peers.contacts.is_empty());
     }
 
     #[test]

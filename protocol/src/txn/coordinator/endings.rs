@@ -9,6 +9,7 @@ use crate::message::TxnMessage;
 use crate::message::command::{Command, Forget, Resolve, Verdict};
 use crate::role::RoleKind;
 use crate::time::{Span, Time};
+use crate::txn::label;
 
 /// A transaction and one of its attempts.
 pub(super) type Key = (TxnId, Attempt);
@@ -63,7 +64,7 @@ impl Endings {
         if ending.verdict == Verdict::Abort && ending.sends >= ABORT_SENDS {
             self.load.sub(&ending.unacknowledged);
             self.open.remove(&key);
-            cx.effects.trace("abort_presumed", || format!("{} {:?}", key.0, key.1));
+            cx.effects.trace("abort_presumed", || label(key.0, key.1));
             self.end(key, cx.now);
             return;
         }

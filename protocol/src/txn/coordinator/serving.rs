@@ -17,6 +17,7 @@ use crate::message::txn::{Inquire, Redirect, Resolved, TxnMessage, Vote, VoteKin
 use crate::role::{Address, Effect, Effects, RoleKind};
 use crate::time::{LogTime, Span, Time};
 use crate::txn::inquiry::{self, Answer, Known, Takeover};
+use crate::txn::label;
 use crate::wire::codec::from_slice;
 
 /// So many transactions are begun, or sent again, in one step.
@@ -90,7 +91,7 @@ impl Serving {
         let others = participants.get(1..).expect("a record names its own group first").to_vec();
         let remaining = Span(deadline.0.saturating_sub(log_time.0));
         let (row, action) = inquiry::takeover(verdict, remaining, others.len());
-        cx.effects.trace("taken_over", || format!("{row} {txn} {attempt:?}"));
+        cx.effects.trace("taken_over", || format!("{row} {}", label(txn, attempt)));
         self.counter = self.counter.max(age.counter);
         let (mut current, past) = match action {
             Takeover::Tell(verdict) => return self.endings.insert(key, verdict, transfer, others, cx.now),
@@ -287,6 +288,9 @@ impl Serving {
             return;
         }
         let Some(over) = txn.current.take() else { return };
+        if over.votes.contains(&Some(VoteKind::AlreadyCommitted)) {
+            cx.effects.note("committed_without_record", label(id, attempt));
+        }
         let key = (id, attempt);
         self.endings.insert(key, verdict, txn.transfer, txn.others().to_vec(), cx.now);
         self.endings.tell(key, cx);
@@ -372,7 +376,7 @@ impl Serving {
         let Inquire { txn, attempt, group } = *inquire;
         let known = self.known(txn, attempt);
         let (row, answer) = inquiry::answer(self.ballot, attempt.ballot, known);
-        cx.effects.trace("inquiry", || format!("{row} {txn} {attempt:?}"));
+        cx.effects.trace("inquiry", || format!("{row} {}", label(txn, attempt)));
         if let Answer::Resolve(verdict) = answer {
             let resolve = TxnMessage::Resolve(Resolve { txn, attempt, verdict });
             cx.effects.send_txn(participant(from.node, group), resolve);
@@ -449,7 +453,8 @@ impl Serving {
         current.unavailable = silent.into_iter().any(|(group, _)| cx.desk.peers.unavailable(*group));
         current.given_up = true;
         let (begun, unavailable) = (current.begun, current.unavailable);
-        cx.effects.trace("given_up", || format!("{id}"));
+        let attempt = current.attempt;
+        cx.effects.trace("given_up", || label(id, attempt));
         if begun {
             self.settle(id);
         } else {
