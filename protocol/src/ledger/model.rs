@@ -262,6 +262,10 @@ pub enum TransferResult {
     Retry,
     /// Not an answer: this group does not own one of the accounts. Ask for the map and try again.
     Moved,
+    /// Not final: the coordinator could not reach a majority of a participant's group.
+    Unavailable,
+    /// Not final: the coordinator gave up in time.
+    Unknown,
 }
 
 impl Encode for TransferResult {
@@ -270,6 +274,8 @@ impl Encode for TransferResult {
             TransferResult::Done(outcome) => outcome.encode(out),
             TransferResult::Retry => 64u8.encode(out),
             TransferResult::Moved => 65u8.encode(out),
+            TransferResult::Unavailable => 66u8.encode(out),
+            TransferResult::Unknown => 67u8.encode(out),
         }
     }
 }
@@ -279,6 +285,8 @@ impl Decode for TransferResult {
         match reader.uint()? {
             64 => Ok(TransferResult::Retry),
             65 => Ok(TransferResult::Moved),
+            66 => Ok(TransferResult::Unavailable),
+            67 => Ok(TransferResult::Unknown),
             0 => Ok(TransferResult::Done(Outcome::Committed)),
             tag => {
                 let reason = Reason::ALL.iter().find(|(_, number)| *number == tag).ok_or(DecodeError::Tag(tag))?;
