@@ -112,7 +112,8 @@ impl Router {
     pub(crate) fn poke<'a>(&self, groups: impl IntoIterator<Item = &'a GroupId>) {
         let links: Vec<Arc<Link>> = {
             let state = self.state();
-            let nodes: BTreeSet<NodeId> = groups.into_iter().flat_map(|group| state.routes.nodes(*group)).copied().collect();
+            let nodes: BTreeSet<NodeId> =
+                groups.into_iter().flat_map(|group| state.routes.nodes(*group)).copied().collect();
             nodes.iter().filter_map(|node| state.links.get(node).cloned()).collect()
         };
         for link in links {
