@@ -1,1 +1,3 @@
 //! Two-phase commit.
+
+pub mod table;
