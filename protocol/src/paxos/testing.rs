@@ -25,7 +25,7 @@ use bytes::Bytes;
 
 use super::{Leader, LeaderConfig, Replica, ReplicaConfig};
 use crate::golden;
-use crate::ids::{AccountId, Ballot, DirectoryId, Epoch, GroupId, NodeId, Origin, Slot, TransferId};
+use crate::ids::{AccountId, DirectoryId, Epoch, GroupId, NodeId, Origin, Slot, TransferId};
 use crate::ledger::model::Transfer;
 use crate::ledger::{Genesis, Limits};
 use crate::log::record::{Record, Recovered};
