@@ -17,7 +17,7 @@ use crate::leader::LeaderActor;
 use crate::mailbox::{Gauge, GroupMailboxes, Halt, Mailbox, Roster};
 use crate::participant::ParticipantActor;
 use crate::replica::ReplicaActor;
-use crate::roles::RoleFactory;
+use crate::roles::{Birth, RoleFactory};
 use crate::shell::{Log, Shell, Wiring};
 use crate::transport::{Identity, Links};
 
@@ -72,8 +72,13 @@ pub(crate) fn start(plan: GroupPlan) -> StartedGroup {
         counters: plan.counters,
     };
     let shell = |role, pure| Shell::new(Address { node: own, group: plan.group, role }, pure, wiring.clone());
-    let [replica, leader, coordinator, participant] =
-        plan.factory.build(plan.group, plan.identity.directory, plan.recovered);
+    let birth = Birth {
+        group: plan.group,
+        directory: plan.identity.directory,
+        recovered: plan.recovered,
+        wall: plan.clock.wall(),
+    };
+    let [replica, leader, coordinator, participant] = plan.factory.build(birth);
     let (replica, halt_replica) = start_role(ReplicaActor::new, replica, &shell);
     let (leader, halt_leader) = start_role(LeaderActor::new, leader, &shell);
     let (coordinator, halt_coordinator) = start_role(CoordinatorActor::new, coordinator, &shell);

@@ -26,4 +26,6 @@ mod replica;
 pub mod roles;
 mod shell;
 pub mod storage;
+#[cfg(test)]
+mod testing;
 mod transport;

@@ -16,6 +16,11 @@ pub(crate) mod peer;
 pub(crate) mod reader;
 pub(crate) mod writer;
 
+#[cfg(test)]
+mod link_tests;
+#[cfg(test)]
+mod tests;
+
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
