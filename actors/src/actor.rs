@@ -123,3 +123,6 @@ impl<K: Kind> Handler<Halt> for RoleActor<K> {
         ctx.stop();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -258,3 +258,6 @@ fn entry_bytes(message: &PaxosMessage) -> Option<usize> {
     };
     Some(entries.iter().map(bytes::Bytes::len).sum())
 }
+
+#[cfg(test)]
+mod tests;

@@ -251,3 +251,101 @@ impl Drop for Client {
 pub(crate) fn repeated() -> Goodbye {
     goodbye(Refusal::Malformed, "a request with this correlation id waits for its answer")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{read, sized};
+    use drachma_protocol::ids::GroupId;
+
+    fn shared(limits: NodeLimits) -> Shared {
+        Shared {
+            limits,
+            counters: Arc::default(),
+            requests: Rc::new(Budget::new(limits.request_bytes)),
+            answers: Rc::new(Budget::new(limits.answer_bytes)),
+        }
+    }
+
+    // Without a socket nothing is ever written: the client that never reads.
+    fn client(shared: &Shared) -> Client {
+        Client::new(1, Rc::new(Client::outbox()), shared.clone())
+    }
+
+    fn ask(client: &Client, correlation: u64, bytes: usize, now: u64) -> Admission {
+        let request = Request { group: GroupId(1), call: read(1) };
+        client.admit(correlation, &request, bytes, Time(now))
+    }
+
+    #[test]
+    fn every_byte_that_was_taken_is_given_back() {
+        let shared = shared(NodeLimits::default());
+        let client = client(&shared);
+        assert_eq!(ask(&client, 1, 100, 0), Admission::Admitted);
+        assert_eq!(ask(&client, 2, 30, 0), Admission::Admitted);
+        assert_eq!(shared.requests.used(), 130);
+        assert!(client.answer(1, &sized(500)).is_some());
+        assert!(client.answer(1, &sized(500)).is_none(), "answered once");
+        assert_eq!(shared.requests.used(), 30);
+        assert!((500..600).contains(&shared.answers.used()));
+        drop(client);
+        assert_eq!((shared.requests.used(), shared.answers.used()), (0, 0));
+    }
+
+    #[test]
+    fn what_a_client_does_not_read_is_bounded_by_its_budget_and_one_answer() {
+        let limits = NodeLimits { answer_bytes_per_client: 10_000, ..NodeLimits::default() };
+        let shared = shared(limits);
+        let client = client(&shared);
+        let mut most = 0;
+        for correlation in 0..100 {
+            ask(&client, correlation, 1, 0);
+            client.answer(correlation, &sized(3_000));
+            most = most.max(shared.answers.used());
+        }
+        assert!((10_000..10_000 + 3_100).contains(&most), "{most}");
+        assert!(matches!(client.ends(), Some(None)), "cut off without a word");
+        assert_eq!(shared.answers.used(), 0, "and its memory is free at once");
+        assert_eq!(shared.counters.clients_cut_off.get(), 1);
+    }
+
+    #[test]
+    fn all_unread_answers_together_are_bounded_and_small_ones_have_room() {
+        let limits = NodeLimits { answer_bytes: 10_000, answer_bytes_reserved: 1_000, ..NodeLimits::default() };
+        let shared = shared(limits);
+        let (greedy, modest, late) = (client(&shared), client(&shared), client(&shared));
+        for (client, size) in [(&greedy, 9_500), (&modest, 800), (&late, 1_200)] {
+            ask(client, 1, 1, 0);
+            client.answer(1, &sized(size));
+        }
+        assert!(greedy.ends().is_none() && modest.ends().is_none());
+        assert!(late.ends().is_some());
+        assert!(shared.answers.used() < 10_000 + 1_000);
+    }
+
+    #[test]
+    fn a_request_whose_answer_never_comes_is_given_up_in_the_end() {
+        let shared = shared(NodeLimits { request_bytes: 100, ..NodeLimits::default() });
+        let client = client(&shared);
+        assert_eq!(ask(&client, 1, 80, 1), Admission::Admitted);
+        assert_eq!(ask(&client, 2, 80, 500_000_000), Admission::Overloaded);
+        assert_eq!(ask(&client, 3, 80, 601_000_000), Admission::Admitted);
+        assert_eq!(shared.requests.used(), 80);
+    }
+
+    #[test]
+    fn a_client_is_full_by_number_and_by_bytes() {
+        let limits = NodeLimits { requests_per_client: 2, request_bytes_per_client: 100, ..NodeLimits::default() };
+        let shared = shared(limits);
+        let client = client(&shared);
+        ask(&client, 1, 1, 0);
+        assert!(!client.is_full());
+        ask(&client, 2, 1, 0);
+        assert!(client.is_full());
+        client.answer(1, &sized(1));
+        assert!(!client.is_full());
+        client.answer(2, &sized(1));
+        ask(&client, 3, 100, 0);
+        assert!(client.is_full());
+    }
+}

@@ -17,7 +17,8 @@ use drachma_protocol::wire::frame::{self, Kind, LIMIT_CLIENT, LIMIT_HELLO, LIMIT
 use super::peer;
 use crate::config::NodeLimits;
 use crate::testing::{
-    Builds, Heard, Line, TestNode, acts, at, client_hello, config, count, directory, idle, parrot, peer_hello, read, sized,
+    Builds, Heard, Line, TestNode, acts, at, client_hello, config, count, directory, idle, parrot, peer_hello, read,
+    sized,
 };
 
 const KIB: usize = 1024;
@@ -32,7 +33,15 @@ fn refused(response: &Response) -> Option<Why> {
 fn command(body: usize) -> Call {
     let body = Bytes::from(vec![0; body]);
     let kind = CommandKind::Transfers;
-    Call::Command(ClientCommand { kind, session: None, sequence: 0, deadline: Span(1), epoch: Epoch(1), count: 1, body })
+    Call::Command(ClientCommand {
+        kind,
+        session: None,
+        sequence: 0,
+        deadline: Span(1),
+        epoch: Epoch(1),
+        count: 1,
+        body,
+    })
 }
 
 // The frame of a command, of exactly `total` bytes.
@@ -74,7 +83,7 @@ fn pair() -> TestNode {
 fn peer_of(node: &TestNode) -> Line {
     let mut peer = node.caller();
     peer.hello(&peer_hello(2));
-    assert!(matches!(peer.hear(), Heard::Welcome(_)));
+    assert!(matches!(peer.hear(), Heard::Welcome));
     peer
 }
 
