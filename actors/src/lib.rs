@@ -10,6 +10,8 @@
 //! other nodes into the buffers of the `transport`'s links, records to the log thread (`storage`), answers to the
 //! gateway. Nothing here waits: what is full drops and counts (`counters`), or stops reading.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 mod actor;
 mod clock;
 pub mod config;

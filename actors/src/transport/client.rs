@@ -219,7 +219,7 @@ impl Client {
 
     fn cut_off(&self) {
         self.shared.counters.clients_cut_off.bump();
-        tracing::warn!(connection = self.connection, "a client does not read its answers: cut off");
+        tracing::info!(connection = self.connection, "a client does not read its answers: cut off");
         // No word: it would not be read either.
         self.end.borrow_mut().get_or_insert(None);
         self.outbox.detach();

@@ -83,14 +83,16 @@ struct Connection {
 
 /// Serves a connection until it ends.
 pub(crate) async fn serve(stream: TcpStream, from: SocketAddr, hub: Rc<Hub>) {
-    // Only latency is lost without it.
-    let _ = stream.set_nodelay(true);
+    let node = hub.identity.node;
+    if let Err(error) = super::prepare(&stream) {
+        tracing::debug!(%node, %from, %error, "a socket stays as it is");
+    }
     let (mut socket, write) = stream.into_split();
     let outbox = Rc::new(Client::outbox());
     outbox.attach(write);
     let mut connection = Connection::new(hub, outbox);
     let end = connection.run(&mut socket).await;
-    tracing::debug!(%from, ?end, "connection closed");
+    tracing::debug!(%node, %from, ?end, "connection closed");
     connection.close(&mut socket, end).await;
 }
 

@@ -197,12 +197,11 @@ impl Link {
     async fn connect(&self) -> Result<OwnedReadHalf, LinkError> {
         let hello = async {
             let stream = TcpStream::connect(&self.address).await?;
-            stream.set_nodelay(true)?;
+            super::prepare(&stream)?;
             rustix::net::sockopt::set_tcp_user_timeout(&stream, SILENCE_MILLIS).map_err(std::io::Error::from)?;
-            let (mut socket, write) = stream.into_split();
+            let (mut socket, mut write) = stream.into_split();
             let mut out = Vec::new();
             frame::encode(&mut out, Kind::Hello, 0, &self.identity.hello());
-            let mut write = write;
             tokio::io::AsyncWriteExt::write_all(&mut write, &out).await?;
             let mut listen = Listen { welcome: None };
             let mut assembler = Assembler::default();

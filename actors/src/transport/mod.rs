@@ -24,6 +24,7 @@ mod tests;
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use drachma_protocol::ids::{NodeId, Origin};
 use drachma_protocol::message::client::Request;
@@ -36,6 +37,21 @@ pub(crate) use client::Client;
 pub(crate) use hello::Identity;
 pub(crate) use link::Links;
 use reader::Scratch;
+
+/// Prepares the socket of a connection: nothing is held back, and the system finds out when the other side is gone
+/// without a word, so that the process need not wake up to ask.
+///
+/// # Errors
+/// If the system refuses; the connection works without.
+pub(crate) fn prepare(stream: &tokio::net::TcpStream) -> std::io::Result<()> {
+    use rustix::net::sockopt;
+    stream.set_nodelay(true)?;
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, Duration::from_secs(60))?;
+    sockopt::set_tcp_keepintvl(stream, Duration::from_secs(10))?;
+    sockopt::set_tcp_keepcnt(stream, 3)?;
+    Ok(())
+}
 
 /// Where decoded frames go.
 pub(crate) trait Doors {
