@@ -1,4 +1,15 @@
 //! `cluster.toml`: what a cluster is.
+//!
+//! The text is read as it is written (`raw`), checked as a whole (`check`, `placement`), and what may not change after
+//! formatting is its shape (`shape`), whose hash is the cluster's id.
+
+mod check;
+mod placement;
+mod raw;
+pub mod shape;
+#[cfg(test)]
+mod tests;
+pub mod units;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -71,6 +82,7 @@ pub struct Settings {
     origin: String,
     name: String,
     data_dir: PathBuf,
+    listen: Option<String>,
     nodes: Vec<Node>,
     groups: Vec<Group>,
     map: ShardMap,
@@ -83,7 +95,6 @@ pub struct Settings {
     warnings: Vec<String>,
 }
 
-#[allow(unused_variables)]
 impl Settings {
     /// Reads the configuration: `config`, else the file that `DRACHMA_CONFIG` names, else `./cluster.toml`, else the
     /// built-in sample.
@@ -91,7 +102,19 @@ impl Settings {
     /// # Errors
     /// If the file cannot be read or used.
     pub fn load(config: Option<&Path>) -> Result<Settings, SettingsError> {
-        unimplemented!()
+        let named = config.map(Path::to_path_buf).or_else(|| std::env::var_os("DRACHMA_CONFIG").map(PathBuf::from));
+        let path = match named {
+            Some(path) => path,
+            None if Path::new("cluster.toml").exists() => PathBuf::from("cluster.toml"),
+            None => return Ok(Settings::sample()),
+        };
+        let origin = path.display().to_string();
+        let text = std::fs::read_to_string(&path).map_err(|error| SettingsError {
+            origin: origin.clone(),
+            at: None,
+            message: format!("{error}; name a configuration with --config or DRACHMA_CONFIG"),
+        })?;
+        Settings::parse(&text, &origin)
     }
 
     /// Checks the text of a configuration; `origin` names it in errors.
@@ -99,7 +122,7 @@ impl Settings {
     /// # Errors
     /// With line and column, what is wrong and what is allowed.
     pub fn parse(text: &str, origin: &str) -> Result<Settings, SettingsError> {
-        unimplemented!()
+        check::settings(&check::Source { text, origin })
     }
 
     /// The built-in sample.
@@ -189,12 +212,12 @@ impl Settings {
 
     /// What may not change after formatting, as text, one fact a line.
     pub fn shape(&self) -> String {
-        unimplemented!()
+        shape::shape(self)
     }
 
     /// A hash of the shape.
     pub fn cluster_id(&self) -> ClusterId {
-        unimplemented!()
+        ClusterId(xxhash_rust::xxh3::xxh3_128(self.shape().as_bytes()))
     }
 
     /// What a group begins with.
@@ -210,17 +233,41 @@ impl Settings {
 
     /// What a node is told when it starts; `data` is its own directory. Nothing if there is no such node.
     pub fn node_config(&self, node: NodeId, data: PathBuf) -> Option<NodeConfig> {
-        unimplemented!()
+        let own = self.nodes.iter().find(|known| known.id == node)?;
+        Some(NodeConfig {
+            node,
+            cluster: self.cluster_id(),
+            data,
+            listen: self.listen_address(own),
+            nodes: self.nodes.iter().map(|node| (node.id, node.address.clone())).collect(),
+            groups: self.groups.iter().map(|group| (group.id, group.nodes.clone())).collect(),
+            genesis: self.groups.iter().map(|group| self.genesis(group.id)).collect(),
+            timers: self.timers,
+            storage: self.storage,
+        })
+    }
+
+    /// What a node binds to: the `listen` host if one is given, at the port of the node's address.
+    fn listen_address(&self, node: &Node) -> String {
+        let Some(host) = &self.listen else { return node.address.clone() };
+        let port = node.address.rsplit_once(':').map_or("", |(_, port)| port);
+        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
     }
 
     /// The same cluster at other addresses; nodes that are not named keep theirs.
     #[must_use]
     pub fn with_ports(mut self, addresses: Vec<(NodeId, String)>) -> Settings {
-        unimplemented!()
+        self.listen = None;
+        for (id, address) in addresses {
+            if let Some(node) = self.nodes.iter_mut().find(|node| node.id == id) {
+                node.address = address;
+            }
+        }
+        self
     }
 
     /// A complete `cluster.toml` of these settings, as they stand after checking.
     pub fn to_toml(&self) -> String {
-        unimplemented!()
+        shape::to_toml(self)
     }
 }
