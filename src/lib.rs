@@ -6,6 +6,7 @@ pub mod audit;
 pub mod cli;
 pub mod commands;
 pub mod exit;
+pub mod id;
 pub mod local;
 pub mod output;
 pub mod run;
