@@ -3,6 +3,11 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use drachma_client::ClientError;
+
+use crate::local::LocalError;
+use crate::settings::SettingsError;
+
 /// The exit statuses of every command.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Exit {
@@ -78,6 +83,37 @@ impl fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
+
+/// Standard output, or a file, failed: exit status 2.
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Failure {
+        Failure::usage(error)
+    }
+}
+
+/// The text has the place: exit status 2.
+impl From<SettingsError> for Failure {
+    fn from(error: SettingsError) -> Failure {
+        Failure::usage(error)
+    }
+}
+
+/// No cluster, or nodes that do not start: exit status 2 for what the user can put right, 3 for what he must wait for.
+impl From<LocalError> for Failure {
+    fn from(error: LocalError) -> Failure {
+        match error {
+            LocalError::State(_) => Failure::unavailable(error),
+            _ => Failure::usage(error),
+        }
+    }
+}
+
+/// No node answered: exit status 3.
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Failure {
+        Failure::unavailable(error)
+    }
+}
 
 /// What a command yields.
 pub type Outcome = Result<Exit, Failure>;

@@ -1,17 +1,52 @@
 //! TARGET: a node, a group, a list of either, or `all`.
 
 use drachma_protocol::ids::{GroupId, NodeId};
+use drachma_protocol::message::client::MapDone;
 
-use crate::settings::Settings;
+use crate::settings::{Group, Node, Settings};
+
+/// The nodes and groups of a cluster: of its configuration, or as a running cluster tells them.
+#[derive(Clone, Debug)]
+pub struct Topology {
+    /// Who says so.
+    pub origin: String,
+    /// Every node, by id.
+    pub nodes: Vec<Node>,
+    /// Every group, by id.
+    pub groups: Vec<Group>,
+}
+
+impl From<&Settings> for Topology {
+    fn from(settings: &Settings) -> Topology {
+        Topology {
+            origin: settings.origin().to_owned(),
+            nodes: settings.nodes().to_vec(),
+            groups: settings.groups().to_vec(),
+        }
+    }
+}
+
+impl From<&MapDone> for Topology {
+    fn from(map: &MapDone) -> Topology {
+        let mut nodes: Vec<Node> =
+            map.nodes.iter().map(|node| Node { id: node.node, address: node.address.clone() }).collect();
+        let mut groups: Vec<Group> =
+            map.groups.iter().map(|group| Group { id: group.group, nodes: group.nodes.clone() }).collect();
+        nodes.sort_by_key(|node| node.id);
+        groups.sort_by_key(|group| group.id);
+        Topology { origin: "the cluster".to_owned(), nodes, groups }
+    }
+}
 
 /// The nodes that a TARGET names, in order, each once. A group stands for its nodes.
 ///
 /// # Errors
 /// What is wrong with it, and what there is.
 pub fn nodes(target: &str, settings: &Settings) -> Result<Vec<NodeId>, String> {
+    let topology = Topology::from(settings);
     let mut nodes = Vec::new();
     for part in target.split(',').map(str::trim) {
-        nodes.extend(part_nodes(part, settings)?);
+        nodes.extend(part_nodes(part, &topology)?);
     }
     nodes.sort_unstable();
     nodes.dedup();
@@ -23,12 +58,12 @@ pub fn nodes(target: &str, settings: &Settings) -> Result<Vec<NodeId>, String> {
 ///
 /// # Errors
 /// As [`nodes`].
-pub fn replicas(target: &str, settings: &Settings) -> Result<Vec<(GroupId, NodeId)>, String> {
+pub fn replicas(target: &str, topology: &Topology) -> Result<Vec<(GroupId, NodeId)>, String> {
     let mut replicas = Vec::new();
     for part in target.split(',').map(str::trim) {
-        let nodes = part_nodes(part, settings)?;
+        let nodes = part_nodes(part, topology)?;
         let only: Option<GroupId> = part.parse().ok();
-        for group in settings.groups().iter().filter(|group| only.is_none_or(|only| only == group.id)) {
+        for group in topology.groups.iter().filter(|group| only.is_none_or(|only| only == group.id)) {
             let hosted = group.nodes.iter().filter(|node| nodes.contains(node));
             replicas.extend(hosted.map(|node| (group.id, *node)));
         }
@@ -38,19 +73,19 @@ pub fn replicas(target: &str, settings: &Settings) -> Result<Vec<(GroupId, NodeI
     Ok(replicas)
 }
 
-fn part_nodes(part: &str, settings: &Settings) -> Result<Vec<NodeId>, String> {
+fn part_nodes(part: &str, topology: &Topology) -> Result<Vec<NodeId>, String> {
     if part == "all" {
-        return Ok(settings.nodes().iter().map(|node| node.id).collect());
+        return Ok(topology.nodes.iter().map(|node| node.id).collect());
     }
     if let Ok(id) = part.parse::<NodeId>() {
-        return match settings.node_address(id) {
-            Some(_) => Ok(vec![id]),
-            None => Err(format!("there is no node {id} in {}", settings.origin())),
+        return match topology.nodes.iter().any(|node| node.id == id) {
+            true => Ok(vec![id]),
+            false => Err(format!("there is no node {id} in {}", topology.origin)),
         };
     }
-    match part.parse::<GroupId>().map(|id| (id, settings.group(id))) {
+    match part.parse::<GroupId>().map(|id| (id, topology.groups.iter().find(|group| group.id == id))) {
         Ok((_, Some(group))) => Ok(group.nodes.clone()),
-        Ok((id, None)) => Err(format!("there is no group {id} in {}", settings.origin())),
+        Ok((id, None)) => Err(format!("there is no group {id} in {}", topology.origin)),
         Err(_) => {
             Err(format!("`{part}` is not a target; a node (n1), a group (g1), a list (n1,n2) or `all` is allowed"))
         }
@@ -88,7 +123,11 @@ mod tests {
             [[group]]\nid = \"g2\"\nnodes = [\"n2\"]\n[placement]\nmode = \"hash\"\n";
         let settings = Settings::parse(text, "a").unwrap();
         let of = |target| -> Vec<(u16, u16)> {
-            replicas(target, &settings).unwrap().iter().map(|(group, node)| (group.0, node.0)).collect()
+            replicas(target, &Topology::from(&settings))
+                .unwrap()
+                .iter()
+                .map(|(group, node)| (group.0, node.0))
+                .collect()
         };
         assert_eq!(of("g1"), [(1, 1), (1, 2)]);
         assert_eq!(of("n2"), [(1, 2), (2, 2)]);
