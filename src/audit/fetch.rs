@@ -67,6 +67,15 @@ impl Fetch {
         }
     }
 
+    /// Whether the replicas that answer have applied the same, in every group.
+    pub(crate) async fn is_level(&self, groups: &[GroupNodes]) -> bool {
+        let level = |view: &GroupView| {
+            let mut applied = view.seen().map(|(_, totals)| totals.applied);
+            applied.next().is_none_or(|first| applied.all(|other| other == first))
+        };
+        self.totals(groups).await.iter().all(level)
+    }
+
     /// Every account whose totals differ from the opening ones.
     pub(crate) async fn changed(&self, node: NodeId, group: GroupId) -> Result<Vec<Account>, Silent> {
         let mut accounts = Vec::new();
