@@ -157,11 +157,9 @@ impl Replay {
         for (index, transfer) in (0..).zip(batch) {
             let txn = TxnId::from(transfer);
             let item = told.get(&index);
-            let nothing_new = item.is_some_and(|item| {
-                let conflict = TransferResult::Done(Outcome::Rejected(Reason::IdConflict));
-                item.replayed
-                    || matches!(item.result, TransferResult::Retry | TransferResult::Moved)
-                    || item.result == conflict
+            let nothing_new = item.is_some_and(|item| match item.result {
+                TransferResult::Done(outcome) => item.replayed || outcome == Outcome::Rejected(Reason::IdConflict),
+                _ => true,
             });
             if nothing_new || self.open.contains_key(&txn) || !records.seen.insert(txn) {
                 continue;
@@ -296,6 +294,6 @@ fn ending(result: TransferResult) -> Option<Verdict> {
     match result {
         TransferResult::Done(Outcome::Committed) => Some(Verdict::Commit),
         TransferResult::Done(Outcome::Rejected(reason)) => Some(Verdict::Reject(reason)),
-        TransferResult::Retry | TransferResult::Moved => None,
+        _ => None,
     }
 }

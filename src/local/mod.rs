@@ -8,6 +8,8 @@ pub mod data;
 mod ports;
 mod process;
 mod state;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 use std::collections::BTreeMap;
