@@ -3,34 +3,25 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use drachma_client::{Client, Options};
-
 use super::{AuditReport, Opening, SETTLE, Verdict, audit};
 use crate::cli::Globals;
-use crate::exit::{self, Exit, Failure};
+use crate::commands::{self, Context};
+use crate::exit::Exit;
 use crate::output::{self, Cell, Format};
-use crate::settings::Settings;
 
 /// Carries out `drachma audit`.
 pub fn main(globals: &Globals) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let exit = match runtime {
-        Ok(runtime) => runtime.block_on(command(globals)),
-        Err(error) => Err(Failure::failed(format!("cannot start: {error}"))),
-    };
-    exit.unwrap_or_else(|failure| failure.report()).into()
-}
-
-async fn command(globals: &Globals) -> exit::Outcome {
-    let settings = Settings::load(globals.config.as_deref()).map_err(Failure::usage)?;
-    let endpoints = if globals.endpoints.is_empty() { settings.endpoints() } else { globals.endpoints.clone() };
-    let options = Options { endpoints, cluster: Some(settings.cluster_id()), deadline: globals.timeout };
-    let client = Client::connect(options).await.map_err(Failure::unavailable)?;
-    let opening = Opening { accounts: settings.accounts(), balance: settings.initial_balance() };
-    let settle = globals.timeout.unwrap_or(SETTLE);
-    let report = audit(&client, opening, std::iter::empty(), settle).await;
-    print(&report, globals.output).map_err(|error| Failure::failed(format!("cannot write the report: {error}")))?;
-    Ok(report.exit())
+    commands::ask(globals, async |context| {
+        let Context { client, settings, verified, format, .. } = context;
+        // Another cluster's configuration says nothing of this one's opening balances.
+        let opening = verified.then(|| Opening { accounts: settings.accounts(), balance: settings.initial_balance() });
+        let settle = globals.timeout.unwrap_or(SETTLE);
+        let report = audit(client, opening, std::iter::empty(), settle).await;
+        print(&report, *format)?;
+        Ok(report.exit())
+    })
+    .unwrap_or_else(|failure| failure.report())
+    .into()
 }
 
 impl AuditReport {

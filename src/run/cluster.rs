@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use drachma_client::{Client, Options};
+use drachma_client::{Client, ClientError, Options};
 use drachma_protocol::ids::{GroupId, NodeId};
 use drachma_protocol::quorum::Quorum;
 
 use super::plan::Plan;
 use crate::exit::Failure;
-use crate::local::{LocalCluster, LocalError, LocalOptions, data};
+use crate::local::{LocalCluster, LocalOptions, data};
 use crate::settings::Settings;
 
 /// How long a node may take to say that it serves, and a group to find a leader.
@@ -40,7 +40,7 @@ impl Cluster {
     fn own(plan: &Plan) -> Result<Cluster, Failure> {
         let directory = if plan.data().is_none() { Some(TemporaryDirectory::new()?) } else { None };
         let path = directory.as_ref().map(|directory| directory.path.clone()).or(plan.data()).unwrap_or_default();
-        let local = LocalCluster::create(plan.settings.clone(), path, LocalOptions::embedded()).map_err(failure)?;
+        let local = LocalCluster::create(plan.settings.clone(), path, LocalOptions::embedded())?;
         let (settings, endpoints) = (local.settings().clone(), local.endpoints());
         Ok(Cluster { local: Some(local), settings, endpoints, keep: directory.is_none(), _directory: directory })
     }
@@ -90,23 +90,31 @@ impl Cluster {
         arguments
     }
 
-    /// A new client. Formatting forgets sessions, so each fresh cluster needs its own.
-    pub(super) async fn connect(&self, deadline: Option<Duration>) -> Result<Client, Failure> {
+    /// A new client, whose requests have no deadline of their own. Formatting forgets sessions, so each fresh cluster
+    /// needs its own.
+    pub(super) async fn connect(&self) -> Result<Client, Failure> {
         let cluster = Some(self.settings.cluster_id());
-        let options = Options { endpoints: self.endpoints.clone(), cluster, deadline };
-        let hint = "start a cluster with `drachma up`, or run with --embedded";
-        Client::connect(options).await.map_err(|error| Failure::unavailable(format!("no cluster: {error}; {hint}")))
+        let options = Options { endpoints: self.endpoints.clone(), cluster, deadline: None };
+        Client::connect(options).await.map_err(|error| match error {
+            ClientError::Unreachable(_) => Failure::unavailable(format!(
+                "no cluster: {error}\nstart one with `drachma up`, or run with --embedded"
+            )),
+            ClientError::Protocol(_) => {
+                let origin = self.settings.origin();
+                Failure::usage(format!("{error}\nis it the cluster of {origin}? --config names another one"))
+            }
+        })
     }
 
     /// Starts every node, in directories that are formatted if all of them are empty.
     pub(super) async fn start(&mut self) -> Result<(), Failure> {
         let Some(local) = &mut self.local else { return Ok(()) };
-        let found = data::inspect(&self.settings, local.data()).map_err(failure)?;
+        let found = data::inspect(&self.settings, local.data())?;
         match (found.empty.as_slice(), found.filled.is_empty()) {
-            (_, true) => local.format_all().map_err(failure)?,
+            (_, true) => local.format_all()?,
             ([], false) => {
                 let mut nodes = self.settings.nodes().iter();
-                nodes.try_for_each(|node| data::check_shape(&self.settings, local.data(), node.id)).map_err(failure)?;
+                nodes.try_for_each(|node| data::check_shape(&self.settings, local.data(), node.id))?;
             }
             ([node, ..], false) => {
                 let directory = local.data().display();
@@ -122,9 +130,9 @@ impl Cluster {
     pub(super) async fn renew(&mut self) -> Result<(), Failure> {
         if let Some(local) = &mut self.local {
             for node in local.running() {
-                local.kill(node).map_err(failure)?;
+                local.kill(node)?;
             }
-            local.format_all().map_err(failure)?;
+            local.format_all()?;
         }
         self.start_all().await
     }
@@ -139,9 +147,9 @@ impl Cluster {
     async fn start_nodes(&mut self, nodes: &[NodeId]) -> Result<(), Failure> {
         let Some(local) = &mut self.local else { return Ok(()) };
         let missing: Vec<NodeId> = nodes.iter().copied().filter(|node| !local.is_running(*node)).collect();
-        missing.iter().try_for_each(|node| local.start(*node)).map_err(failure)?;
+        missing.iter().try_for_each(|node| local.start(*node))?;
         for node in missing {
-            local.wait_ready(node, START).await.map_err(failure)?;
+            local.wait_ready(node, START).await?;
         }
         Ok(())
     }
@@ -159,7 +167,7 @@ impl Cluster {
     pub(super) async fn arrange(&mut self, live: &[NodeId]) -> Result<(), Failure> {
         let Some(local) = &mut self.local else { return Ok(()) };
         for node in local.running().into_iter().filter(|node| !live.contains(node)) {
-            local.kill(node).map_err(failure)?;
+            local.kill(node)?;
         }
         self.start_nodes(live).await?;
         let groups = able_groups(&self.settings, live);
@@ -168,7 +176,7 @@ impl Cluster {
 
     /// Kills a node and waits for the end of its process.
     pub(super) fn fail(&mut self, node: NodeId) -> Result<(), Failure> {
-        self.local.as_mut().map_or(Ok(()), |local| local.kill(node).map_err(failure))
+        self.local.as_mut().map_or(Ok(()), |local| local.kill(node).map_err(Failure::from))
     }
 
     /// Kills the leader of the first group, if it has one or may find one soon.
@@ -177,7 +185,7 @@ impl Cluster {
         let end = Instant::now() + CATCH_UP;
         loop {
             if let Some(leader) = local.leader_of(first.id).await {
-                local.kill(leader).map_err(failure)?;
+                local.kill(leader)?;
                 return Ok(Some(leader));
             }
             if !local.has_majority(first.id) || Instant::now() >= end {
@@ -226,13 +234,6 @@ fn able_groups(settings: &Settings, live: &[NodeId]) -> Vec<GroupId> {
     let able =
         |nodes: &[NodeId]| Quorum::new(nodes.len()).is_quorum(nodes.iter().filter(|node| live.contains(node)).count());
     settings.groups().iter().filter(|group| able(&group.nodes)).map(|group| group.id).collect()
-}
-
-fn failure(error: LocalError) -> Failure {
-    match error {
-        LocalError::Data(_) | LocalError::State(_) => Failure::usage(error),
-        LocalError::Io { .. } | LocalError::NotStarted { .. } => Failure::unavailable(error),
-    }
 }
 
 /// A directory that goes with this value.

@@ -95,7 +95,7 @@ impl<'a> Engine<'a> {
     /// Finds the cluster, if it must be there, and begins to print.
     async fn open(plan: &'a Plan) -> Result<Engine<'a>, Failure> {
         let cluster = Cluster::open(plan)?;
-        let link = if plan.embedded { None } else { Some(connect(&cluster, plan).await?) };
+        let link = if plan.embedded { None } else { Some(connect(&cluster).await?) };
         let report = Report::new(plan.format, plan.scenario.len(), &plan.run_id).map_err(unwritable)?;
         Ok(Engine {
             plan,
@@ -122,7 +122,7 @@ impl<'a> Engine<'a> {
         let plan = self.plan;
         if plan.embedded && !plan.isolate {
             self.cluster.start().await?;
-            self.link = Some(connect(&self.cluster, plan).await?);
+            self.link = Some(connect(&self.cluster).await?);
         }
         let sets = plan.scenario.sets();
         for (position, set) in sets.iter().enumerate() {
@@ -135,7 +135,7 @@ impl<'a> Engine<'a> {
                     self.settle(&sets[position - 1], sets[position - 1].rows.clone()).await?;
                 }
                 self.cluster.renew().await?;
-                self.link = Some(connect(&self.cluster, plan).await?);
+                self.link = Some(connect(&self.cluster).await?);
             }
             if let Some(live) = self.live_nodes(set) {
                 self.cluster.arrange(&live).await?;
@@ -196,9 +196,8 @@ impl<'a> Engine<'a> {
                     break;
                 }
                 self.in_flight.insert(next);
-                let until_final = self.plan.deadline.is_none();
                 let (client, transfer) = (self.link().client.clone(), self.plan.transfer(next));
-                flight.spawn(ask(client, row.index, row.action, transfer, until_final));
+                flight.spawn(ask(client, row.index, row.action, transfer, self.plan.deadline));
                 next += 1;
             }
             let answered = match flight.try_join_next() {
@@ -232,7 +231,7 @@ impl<'a> Engine<'a> {
         }
         self.print(RowLine {
             reason: outcome.reason,
-            replayed: outcome.replayed.then_some(true),
+            replayed: (outcome.replayed && self.plan.repeats).then_some(true),
             value: outcome.value,
             attempts: Some(outcome.attempts),
             latency_us: Some(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX)),
@@ -313,20 +312,26 @@ impl<'a> Engine<'a> {
     }
 }
 
-async fn connect(cluster: &Cluster, plan: &Plan) -> Result<Link, Failure> {
-    let client = cluster.connect(plan.deadline).await?;
+async fn connect(cluster: &Cluster) -> Result<Link, Failure> {
+    let client = cluster.connect().await?;
     let map = client.map().map;
     Ok(Link { client, map })
 }
 
-/// Asks the cluster, and again as long as there must be a final answer.
-async fn ask(client: Client, index: usize, action: Action, transfer: Option<Transfer>, until_final: bool) -> Answered {
+/// Asks the cluster; without a deadline again until there is a final answer.
+async fn ask(
+    client: Client,
+    index: usize,
+    action: Action,
+    transfer: Option<Transfer>,
+    deadline: Option<Duration>,
+) -> Answered {
     let sent = Instant::now();
     let mut before = 0;
     loop {
         let mut reply = match (transfer, action) {
-            (Some(transfer), _) => Reply::Write(client.transfer(transfer, None).await),
-            (None, Action::Balance(account)) => Reply::Read(client.read(account, None).await),
+            (Some(transfer), _) => Reply::Write(client.transfer(transfer, deadline).await),
+            (None, Action::Balance(account)) => Reply::Read(client.read(account, deadline).await),
             (None, _) => unreachable!("rows that stop or start nodes are not sent"),
         };
         let (attempts, is_final) = match &mut reply {
@@ -336,7 +341,7 @@ async fn ask(client: Client, index: usize, action: Action, transfer: Option<Tran
             Reply::Read(answer) => (&mut answer.attempts, answer.account.is_ok()),
         };
         *attempts = attempts.saturating_add(before);
-        if is_final || !until_final {
+        if is_final || deadline.is_some() {
             return Answered { index, reply, latency: sent.elapsed() };
         }
         before = *attempts;

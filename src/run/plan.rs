@@ -30,6 +30,8 @@ pub(super) struct Plan {
     pub(super) clients: usize,
     pub(super) deadline: Option<Duration>,
     pub(super) run_id: String,
+    // Rows may have been executed before. Otherwise an answer that is not new is one to an earlier try of the row.
+    pub(super) repeats: bool,
     pub(super) expectation: Option<Expectation>,
     pub(super) step: bool,
     pub(super) format: Format,
@@ -45,7 +47,7 @@ impl Plan {
         check(args)?;
         let scenario = read(&args.files)?;
         let expectation = args.expect.as_deref().map(Expectation::read).transpose().map_err(Failure::usage)?;
-        let settings = Settings::load(globals.config.as_deref()).map_err(Failure::usage)?;
+        let settings = Settings::load(globals.config.as_deref())?;
         let nodes: Vec<NodeId> = settings.nodes().iter().map(|node| node.id).collect();
         scenario.check_nodes(&nodes).map_err(Failure::usage)?;
         if args.deadline.0.is_none() && scenario.needs_control() {
@@ -69,6 +71,7 @@ impl Plan {
             clients: args.clients,
             deadline: args.deadline.0,
             run_id,
+            repeats: args.run_id.is_some(),
             expectation,
             step: args.step,
             format: globals.output,

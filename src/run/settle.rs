@@ -39,7 +39,7 @@ impl Engine<'_> {
         let committed = std::mem::take(&mut self.committed);
         let acknowledged = committed.into_iter().filter_map(|index| plan.transfer(index));
         let client = self.link().client.clone();
-        let mut report = audit::audit(&client, opening, acknowledged, audit::SETTLE).await;
+        let mut report = audit::audit(&client, Some(opening), acknowledged, audit::SETTLE).await;
         report.acknowledged = answered;
         for index in unsettled {
             report.incomplete(format!("row {index} could not be settled: its outcome is not known"));
