@@ -223,6 +223,29 @@ fn a_million_plain_rows_take_little_more_than_the_file() {
     assert_eq!(size_of::<super::Part>(), 8);
 }
 
+/// Checks that a file has the rows that its expectation speaks of, and gives the number of its sets.
+fn check_expectation(csv: Vec<u8>, expected: &[u8]) -> usize {
+    let mut scenario = Scenario::default();
+    scenario.add("f.csv", csv).expect("readable");
+    let expected: serde_json::Value = serde_json::from_slice(expected).expect("JSON");
+    let expected = expected.as_array().expect("an array");
+    assert_eq!(scenario.len(), expected.len());
+    for (index, object) in expected.iter().enumerate() {
+        let row = scenario.row(index);
+        assert_eq!(object["row"].as_str(), Some(row.text));
+        assert_eq!((object["set"].as_u64(), object["kind"].as_str()), (Some(row.set), Some(row.action.kind())));
+    }
+    scenario.sets().len()
+}
+
+#[test]
+fn the_samples_are_readable() {
+    let first = include_bytes!("../../samples/first.csv").to_vec();
+    assert_eq!(check_expectation(first, include_bytes!("../../samples/first.expected.json")), 2);
+    let plain = read(include_str!("../../samples/plain.csv"));
+    assert_eq!((plain.len(), plain.row(9).action), (10, transfer(4, 5, 11)));
+}
+
 /// The handed-out file lies beside the checkout, or its parents.
 #[test]
 fn the_handed_out_file_is_read_as_its_expectation_says() {
@@ -232,16 +255,7 @@ fn the_handed_out_file_is_read_as_its_expectation_says() {
         println!("skipped: there is no ../shared/data/scenario-3x3.csv beside this checkout");
         return;
     };
-    let mut scenario = Scenario::default();
-    scenario.add("scenario-3x3.csv", std::fs::read(&path).expect("the file can be read")).expect("readable");
+    let csv = std::fs::read(&path).expect("the file can be read");
     let expected = std::fs::read(path.with_file_name("scenario-3x3.expected.json")).expect("the file can be read");
-    let expected: serde_json::Value = serde_json::from_slice(&expected).expect("JSON");
-    let expected = expected.as_array().expect("an array");
-    assert_eq!(scenario.len(), expected.len());
-    assert_eq!(scenario.sets().len(), 10);
-    for (index, object) in expected.iter().enumerate() {
-        let row = scenario.row(index);
-        assert_eq!(object["row"].as_str(), Some(row.text));
-        assert_eq!((object["set"].as_u64(), object["kind"].as_str()), (Some(row.set), Some(row.action.kind())));
-    }
+    assert_eq!(check_expectation(csv, &expected), 10);
 }
