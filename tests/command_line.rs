@@ -1,5 +1,7 @@
 //! The binary as a user meets it: exit statuses, and what it says about wrong input. No cluster is needed here.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 

@@ -25,6 +25,9 @@ pub enum Held {
     Down,
 }
 
+/// The accounts of a replica that differ from their opening balances; nothing if its node does not answer.
+type Found = Option<BTreeMap<AccountId, Balance>>;
+
 /// An account that differs from its opening balance on some replica, with what each replica of its group holds.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Changed {
@@ -54,7 +57,7 @@ pub async fn db(context: &Context, target: &str) -> Outcome {
 
 /// Every account that differs from its opening balance on one of these replicas, in order.
 pub async fn changed(context: &Context, replicas: &[(GroupId, NodeId)]) -> Vec<Changed> {
-    let mut groups: BTreeMap<GroupId, Vec<(NodeId, Option<BTreeMap<AccountId, Balance>>)>> = BTreeMap::new();
+    let mut groups: BTreeMap<GroupId, Vec<(NodeId, Found)>> = BTreeMap::new();
     for (group, node) in replicas {
         let found = changed_on(context, *group, *node).await;
         groups.entry(*group).or_default().push((*node, found));
@@ -64,12 +67,12 @@ pub async fn changed(context: &Context, replicas: &[(GroupId, NodeId)]) -> Vec<C
     changed
 }
 
-fn side_by_side(replicas: &[(NodeId, Option<BTreeMap<AccountId, Balance>>)]) -> Vec<Changed> {
+fn side_by_side(replicas: &[(NodeId, Found)]) -> Vec<Changed> {
     let mut accounts: Vec<AccountId> =
         replicas.iter().filter_map(|(_, found)| found.as_ref()).flat_map(|found| found.keys().copied()).collect();
     accounts.sort_unstable();
     accounts.dedup();
-    let held = |account: &AccountId, found: &Option<BTreeMap<AccountId, Balance>>| match found {
+    let held = |account: &AccountId, found: &Found| match found {
         None => Held::Down,
         Some(found) => found.get(account).map_or(Held::Opening, |balance| Held::Balance(*balance)),
     };
@@ -80,7 +83,7 @@ fn side_by_side(replicas: &[(NodeId, Option<BTreeMap<AccountId, Balance>>)]) -> 
     accounts.into_iter().map(row).collect()
 }
 
-async fn changed_on(context: &Context, group: GroupId, node: NodeId) -> Option<BTreeMap<AccountId, Balance>> {
+async fn changed_on(context: &Context, group: GroupId, node: NodeId) -> Found {
     let mut found = BTreeMap::new();
     let mut from = Some(0);
     while let Some(position) = from {

@@ -297,3 +297,148 @@ fn ending(result: TransferResult) -> Option<Verdict> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use drachma_protocol::ids::{Age, Ballot, NodeId, ReplicaId, Session, SessionId, TransferId};
+    use drachma_protocol::message::command::{
+        Begin, ClientCommand, Decide, FORMAT, Fence, LeaderStart, Member, Prepare, Resolve,
+    };
+    use drachma_protocol::time::{LogTime, Span};
+    use drachma_protocol::wire::codec::to_vec;
+
+    use crate::settings::Settings;
+
+    const BALLOT: Ballot = Ballot { round: 1, replica: ReplicaId(1) };
+    const ATTEMPT: Attempt = Attempt { ballot: BALLOT, number: 1 };
+
+    fn transfer(id: u128, debit: u128, credit: u128, amount: u128) -> Transfer {
+        let (id, debit, credit) = (TransferId(id), AccountId(debit), AccountId(credit));
+        Transfer { id, debit, credit, amount, ledger: 1, code: 1, ..Transfer::default() }
+    }
+
+    /// The log of a group of the sample, from its first leader and one session on.
+    fn log(group: u16) -> Replay {
+        let mut replay = Replay::new(Settings::sample().genesis(GroupId(group)));
+        let member = |n| Member { replica: ReplicaId(n), node: NodeId(n as u16), directory: Default::default() };
+        let start = LeaderStart { ballot: BALLOT, members: Some((1..=3).map(member).collect()) };
+        assert_eq!(replay.apply(&entry(Content::LeaderStart(start))), Ok(vec![]));
+        let client = ClientCommand {
+            kind: CommandKind::Register,
+            session: None,
+            sequence: 0,
+            body: to_vec(&SessionId(7)).into(),
+            ..empty()
+        };
+        assert_eq!(told(&mut replay, vec![Command::Client(client)]), Vec::<String>::new());
+        replay
+    }
+
+    fn empty() -> ClientCommand {
+        ClientCommand {
+            kind: CommandKind::Transfers,
+            session: Some(Session { id: SessionId(7), registered: Slot(1) }),
+            sequence: 0,
+            deadline: Span::from_millis(2000),
+            epoch: drachma_protocol::ids::Epoch(1),
+            count: 1,
+            body: Bytes::new(),
+        }
+    }
+
+    fn batch(sequence: u64, transfers: &[Transfer]) -> Command {
+        let body = to_vec(&transfers.to_vec()).into();
+        Command::Client(ClientCommand { sequence, count: transfers.len() as u32, body, ..empty() })
+    }
+
+    fn entry(content: Content) -> Vec<u8> {
+        to_vec(&Entry { format: FORMAT, time: LogTime(1), wall: 0, content })
+    }
+
+    /// The records of one entry, with the ids cut to their last digits.
+    fn told(replay: &mut Replay, commands: Vec<Command>) -> Vec<String> {
+        let records = replay.apply(&entry(Content::Commands(commands))).unwrap();
+        records.iter().map(|record| record.to_string().replace(&"0".repeat(31), "")).collect()
+    }
+
+    #[test]
+    fn a_batch_is_told_transfer_by_transfer_with_new_balances() {
+        let mut replay = log(1);
+        let commands = vec![batch(1, &[transfer(1, 5, 6, 4), transfer(2, 5, 6, 7), transfer(3, 5, 6, 6)])];
+        let expected = [
+            "<1, Start>",
+            "<1, Update, 5, 6>",
+            "<1, Update, 6, 14>",
+            "<1, Commit>",
+            "<2, Start>",
+            "<2, Abort>",
+            "<3, Start>",
+            "<3, Update, 5, 0>",
+            "<3, Update, 6, 20>",
+            "<3, Commit>",
+        ];
+        assert_eq!(told(&mut replay, commands), expected);
+    }
+
+    #[test]
+    fn what_is_sent_again_is_told_once() {
+        let mut replay = log(1);
+        let once = [transfer(1, 5, 6, 4)];
+        assert_eq!(told(&mut replay, vec![batch(1, &once), batch(2, &once)]).len(), 4);
+        assert_eq!(told(&mut replay, vec![batch(3, &once)]), Vec::<String>::new());
+        let other = [transfer(1, 5, 6, 3)];
+        assert_eq!(told(&mut replay, vec![batch(4, &other)]), Vec::<String>::new(), "a conflict is no record");
+    }
+
+    #[test]
+    fn each_group_tells_its_own_side_of_a_transaction() {
+        let transfer = transfer(1, 5, 3005, 4);
+        let (txn, participants) = (TxnId::from(&transfer), vec![GroupId(1), GroupId(2)]);
+        let age = Age { counter: 1, id: transfer.id };
+        let deadline = Span::from_millis(2000);
+        let mut coordinator = log(1);
+        let begin = Begin { txn, attempt: ATTEMPT, age, participants: participants.clone(), transfer, deadline };
+        assert_eq!(told(&mut coordinator, vec![Command::Begin(begin)]), ["<1, Start>"]);
+        let decide = || vec![Command::Decide(Decide { txn, attempt: ATTEMPT, verdict: Verdict::Commit })];
+        assert_eq!(told(&mut coordinator, decide()), ["<1, Update, 5, 6>", "<1, Commit>"]);
+        assert_eq!(told(&mut coordinator, decide()), Vec::<String>::new());
+
+        let mut participant = log(2);
+        let prepare = Prepare { txn, attempt: ATTEMPT, age, participants, transfer, deadline };
+        assert_eq!(told(&mut participant, vec![Command::Prepare(prepare)]), ["<1, Start>"]);
+        let resolve = || vec![Command::Resolve(Resolve { txn, attempt: ATTEMPT, verdict: Verdict::Commit })];
+        assert_eq!(told(&mut participant, resolve()), ["<1, Update, 3005, 14>", "<1, Commit>"]);
+        assert_eq!(told(&mut participant, resolve()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_debit_that_waits_is_ended_by_what_it_waited_for() {
+        let out = transfer(1, 5, 3005, 8);
+        let txn = TxnId::from(&out);
+        let age = Age { counter: 1, id: out.id };
+        let participants = vec![GroupId(1), GroupId(2)];
+        let deadline = Span::from_millis(2000);
+        let mut replay = log(1);
+        let begin = Begin { txn, attempt: ATTEMPT, age, participants, transfer: out, deadline };
+        assert_eq!(told(&mut replay, vec![Command::Begin(begin)]), ["<1, Start>"]);
+        assert_eq!(told(&mut replay, vec![batch(1, &[transfer(2, 5, 6, 7)])]), ["<2, Start>"]);
+        let decide = Decide { txn, attempt: ATTEMPT, verdict: Verdict::Abort };
+        let expected = ["<1, Abort>", "<2, Update, 5, 3>", "<2, Update, 6, 17>", "<2, Commit>"];
+        assert_eq!(told(&mut replay, vec![Command::Decide(decide)]), expected);
+    }
+
+    #[test]
+    fn a_fence_ends_an_id_that_nobody_has_used() {
+        let mut replay = log(1);
+        let txn = TxnId { id: TransferId(9), first: AccountId(5) };
+        assert_eq!(told(&mut replay, vec![Command::Fence(Fence { txn })]), ["<9, Abort>"]);
+        assert_eq!(told(&mut replay, vec![Command::Fence(Fence { txn })]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_is_no_entry_is_refused() {
+        assert!(log(1).apply(b"nonsense").unwrap_err().contains("slot 2 is no entry"));
+    }
+}
