@@ -332,7 +332,10 @@ impl<'a> World<'a> {
             return; // It was armed anew, for an earlier time.
         }
         place.armed = None;
-        if !host.paused && place.role.deadline().is_some_and(|deadline| deadline <= clock) {
+        if host.paused {
+            return; // It is armed again when the node goes on.
+        }
+        if place.role.deadline().is_some_and(|deadline| deadline <= clock) {
             place.mailbox.push_back(Input::Timer);
             let address = place.address;
             self.trace.event(now, b"timer", || format!("{} timer", name(address)));
