@@ -84,6 +84,16 @@ impl Ledger {
         unimplemented!()
     }
 
+    /// How many operations the last call of `apply` has done.
+    pub fn last_work(&self) -> usize {
+        unimplemented!()
+    }
+
+    /// When, in log time, the first of the operations that wait expires.
+    pub fn next_expiry(&self) -> Option<LogTime> {
+        unimplemented!()
+    }
+
     /// How many entries are wholly applied.
     pub fn applied(&self) -> Slot {
         unimplemented!()

@@ -16,6 +16,10 @@ pub enum LocalMessage {
     Heard(Heard),
     /// Replica to leader, coordinator and participant: the first entry of this node's own ballot is applied; serve.
     Serve(Serve),
+    /// Replica to leader: somebody else stands for election.
+    Promised(Ballot),
+    /// Replica to leader: who belongs to the group, once it is known.
+    Members(Vec<Member>),
     /// Leader to coordinator, participant and replica: this node does not lead.
     Follow(Follow),
     /// Coordinator, participant or replica to leader: put these into the log. Never refused while leading; lost if not.
@@ -96,4 +100,6 @@ pub struct AppliedTo {
     pub chosen: Slot,
     /// The group's log time.
     pub time: LogTime,
+    /// When, in log time, something that waits expires: an entry is needed then, or time stands still.
+    pub expiry: Option<LogTime>,
 }

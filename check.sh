@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# The gate: format, lints as errors, tests, docs, simulator seeds, and the sample run on real processes.
+# It changes nothing in the tree. `./check.sh quick` leaves out the release build and what needs it.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+step() { printf '\n== %s\n' "$*"; }
+
+step "format"
+cargo fmt --all --check
+
+step "lints"
+cargo clippy --workspace --all-targets --quiet -- -D warnings
+
+step "tests"
+cargo test --workspace
+
+step "docs"
+RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
+
+[ "${1:-}" = quick ] && exit 0
+
+step "release build"
+cargo build --release --workspace --quiet
+
+step "simulator seeds from the commit"
+from=$(( 0x$(git rev-parse --short=7 HEAD 2>/dev/null || echo 1) ))
+echo "base seed $from"
+DRACHMA_SEED_FROM=$from DRACHMA_SEEDS=${DRACHMA_SEEDS:-300} cargo test --release --quiet -p drachma-sim --test seeds
+
+step "the sample on an embedded cluster"
+target/release/drachma run --embedded samples/first.csv --expect samples/first.expected.json
+
+scenario=../shared/data/scenario-3x3.csv
+if [ -f "$scenario" ]; then
+  step "the large scenario file"
+  target/release/drachma run --embedded --isolate-sets --expect ../shared/data/scenario-3x3.expected.json "$scenario" \
+    | tail -n 3
+else
+  step "the large scenario file: $scenario is absent, left out"
+fi
+step "all good"

@@ -1,0 +1,418 @@
+//! Leading: bringing followers in line, keeping entries in flight, counting what is chosen.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+
+use crate::ids::{Ballot, CommandRef, NodeId, Slot};
+use crate::message::command::{Command, Content, Entry, FORMAT, LeaderStart};
+use crate::message::local::Serve;
+use crate::message::paxos::{
+    Accept, Accepted, ChosenEntries, Commit, Heartbeat, Missing, Prepare, Promise, Synchronise,
+};
+use crate::message::{LocalMessage, PaxosMessage};
+use crate::paxos::window::Window;
+use crate::paxos::{PART_BYTES, parts};
+use crate::quorum::Quorum;
+use crate::role::{Effects, RoleKind};
+use crate::time::{LogTime, Span, Time};
+use crate::wire::codec::to_vec;
+
+use super::batch::Batch;
+use super::candidate::Adopted;
+use super::clients::Waiting;
+use super::reads::Rounds;
+use super::{Leader, State};
+
+/// Entries that may be proposed and not yet chosen.
+const WINDOW_SLOTS: usize = 8;
+/// Bytes of entries that may be proposed and not yet chosen; one entry is always admitted.
+const WINDOW_BYTES: usize = 4 * 1024 * 1024;
+/// Chosen entries that are kept in memory for followers that missed a frame.
+const KEEP_BYTES: usize = 8 * 1024 * 1024;
+/// An idle leader tells followers what is chosen after this long; a busy one with its next entry.
+const COMMIT_AFTER: Span = Span::from_millis(2);
+/// The same entries are sent again to the same follower at most so often.
+const RESEND_AFTER: Span = Span::from_millis(10);
+
+/// A ballot that was won.
+#[derive(Debug)]
+pub(super) struct Leading {
+    pub(super) ballot: Ballot,
+    pub(super) log: Window,
+    peers: BTreeMap<NodeId, Peer>,
+    // Log time at a moment of the local clock, once the first entry is applied.
+    serving: Option<(LogTime, Time)>,
+    pub(super) rounds: Rounds,
+    next_heartbeat: Time,
+    // The chosen length that followers were last told, and when to tell them the next.
+    committed: Slot,
+    commit_at: Option<Time>,
+    // When the own disk last showed progress, or had nothing to do.
+    disk_at: Time,
+    pub(super) expiry: Option<LogTime>,
+    pub(super) batch: Batch,
+    pub(super) waiting: BTreeMap<CommandRef, Waiting>,
+}
+
+#[derive(Debug)]
+struct Peer {
+    // It has promised this ballot with an admitted directory: only then does anything of it count.
+    promised: bool,
+    synchronised: bool,
+    accepted: Slot,
+    heard: Time,
+    resent: Option<(Slot, Time)>,
+}
+
+impl Leading {
+    pub(super) fn is_serving(&self) -> bool {
+        self.serving.is_some()
+    }
+
+    pub(super) fn in_flight(&self) -> usize {
+        self.log.length().distance_from(self.log.chosen())
+    }
+
+    fn has_room(&self) -> bool {
+        let open = self.in_flight();
+        open == 0 || (open < WINDOW_SLOTS && self.log.bytes_from(self.log.chosen()) < WINDOW_BYTES)
+    }
+
+    /// The length that a quorum has accepted under this ballot.
+    fn accepted_by(&self, quorum: Quorum) -> Slot {
+        let mut lengths: Vec<Slot> = self.peers.values().filter(|p| p.promised).map(|p| p.accepted).collect();
+        lengths.sort_unstable_by(|a, b| b.cmp(a));
+        lengths.get(quorum.size() - 1).copied().unwrap_or_default()
+    }
+
+    /// The group's log time as this leader advances it: by its monotonic clock from the last applied value.
+    pub(super) fn log_time(&self, now: Time) -> LogTime {
+        self.serving.map_or(LogTime(0), |(time, since)| time + now.since(since))
+    }
+
+    pub(super) fn next_deadline(&self) -> Time {
+        let expiry = self.serving.zip(self.expiry).filter(|_| self.has_room());
+        let expiry = expiry.map(|((time, since), expiry)| since + Span(expiry.0.saturating_sub(time.0)));
+        [self.commit_at, expiry].into_iter().flatten().fold(self.next_heartbeat, Time::min)
+    }
+}
+
+impl Leader {
+    /// The election is won: everybody's log becomes this one, and the first entry names the ballot.
+    pub(super) fn lead(&mut self, adopted: Adopted, effects: &mut Effects) {
+        let now = self.now;
+        let peer = |_| Peer { promised: false, synchronised: false, accepted: Slot(0), heard: now, resent: None };
+        let mut log = Window::new(adopted.start, adopted.entries);
+        let content = Content::LeaderStart(LeaderStart { ballot: adopted.ballot, members: adopted.members });
+        log.append(self.encode(LogTime(0), content));
+        self.leader = Some((adopted.ballot, self.config.node));
+        self.no_quorum = false;
+        effects.note("lead", format!("with {} from {}", adopted.ballot, adopted.start));
+        self.state = State::Leading(Box::new(Leading {
+            ballot: adopted.ballot,
+            peers: self.config.nodes.iter().map(|node| (*node, peer(node))).collect(),
+            log,
+            serving: None,
+            rounds: Rounds::default(),
+            next_heartbeat: now,
+            committed: adopted.start,
+            commit_at: None,
+            disk_at: now,
+            expiry: None,
+            batch: Batch::default(),
+            waiting: BTreeMap::new(),
+        }));
+        for (node, chosen) in adopted.followers {
+            self.welcome(node, chosen, effects);
+        }
+        self.beat(effects);
+    }
+
+    fn encode(&self, time: LogTime, content: Content) -> Bytes {
+        let wall = self.config.wall + self.now.0;
+        Bytes::from(to_vec(&Entry { format: FORMAT, time, wall, content }))
+    }
+
+    /// A replica that has promised is synchronised; one that lacks too much learns what is chosen first.
+    fn welcome(&mut self, node: NodeId, chosen: Slot, effects: &mut Effects) {
+        let State::Leading(leading) = &mut self.state else { return };
+        let Some(peer) = leading.peers.get_mut(&node) else { return };
+        peer.promised = true;
+        if chosen < leading.log.start() {
+            self.hint_chosen(node, chosen, effects);
+            return;
+        }
+        peer.synchronised = true;
+        let from = chosen.min(leading.log.length());
+        let entries = leading.log.from(from, leading.log.length(), usize::MAX);
+        let parts = parts(&entries);
+        let count = parts.len();
+        let mut start = from;
+        for (index, entries) in parts.into_iter().enumerate() {
+            let next = start.plus(entries.len());
+            let last = index + 1 == count;
+            let (ballot, chosen) = (leading.ballot, leading.log.chosen());
+            let message = Synchronise { ballot, from, start, entries, last, chosen };
+            effects.send_paxos(node, RoleKind::Replica, PaxosMessage::Synchronise(message));
+            start = next;
+        }
+    }
+
+    /// Tells a replica that it has something to learn, from the replica on this node.
+    fn hint_chosen(&self, node: NodeId, from: Slot, effects: &mut Effects) {
+        let State::Leading(leading) = &self.state else { return };
+        let hint = ChosenEntries { start: from, entries: Vec::new(), chosen: leading.log.chosen() };
+        effects.send_paxos(node, RoleKind::Replica, PaxosMessage::ChosenEntries(hint));
+    }
+
+    /// A replica that was not heard in phase 1 has promised after all.
+    pub(super) fn on_late_promise(&mut self, node: NodeId, promise: &Promise, effects: &mut Effects) {
+        let now = self.now;
+        let State::Leading(leading) = &mut self.state else { return };
+        let Some(peer) = leading.peers.get_mut(&node) else { return };
+        if peer.promised || !promise.last {
+            return;
+        }
+        peer.heard = now;
+        // What it knows to be chosen is in this log: some replica of the quorum has told it.
+        leading.log.choose(promise.chosen.min(leading.log.length()));
+        self.welcome(node, promise.chosen, effects);
+    }
+
+    /// A follower lacks something.
+    pub(super) fn on_missing(&mut self, node: NodeId, missing: &Missing, effects: &mut Effects) {
+        if !self.is_current(missing.ballot) {
+            return;
+        }
+        let now = self.now;
+        let State::Leading(leading) = &mut self.state else { return };
+        let Some(peer) = leading.peers.get_mut(&node) else { return };
+        if !peer.promised {
+            self.prepare_late(node, effects);
+            return;
+        }
+        peer.heard = now;
+        if peer.resent.is_some_and(|(from, at)| from == missing.from && now < at + RESEND_AFTER) {
+            return;
+        }
+        peer.resent = Some((missing.from, now));
+        if !missing.synchronised {
+            self.welcome(node, missing.from, effects);
+        } else if missing.from < leading.log.start() {
+            self.hint_chosen(node, missing.from, effects);
+        } else {
+            self.resend(node, missing.from, effects);
+        }
+    }
+
+    fn resend(&self, node: NodeId, from: Slot, effects: &mut Effects) {
+        let State::Leading(leading) = &self.state else { return };
+        let entries = leading.log.from(from, leading.log.length(), WINDOW_BYTES.max(PART_BYTES));
+        for (index, entry) in entries.into_iter().enumerate() {
+            let (ballot, chosen) = (leading.ballot, leading.log.chosen());
+            let accept = Accept { ballot, slot: from.plus(index), chosen, entry };
+            effects.send_paxos(node, RoleKind::Replica, PaxosMessage::Accept(accept));
+        }
+    }
+
+    /// Asks a replica that was not heard in phase 1; nothing of it counts before it has promised.
+    fn prepare_late(&self, node: NodeId, effects: &mut Effects) {
+        let State::Leading(leading) = &self.state else { return };
+        let prepare = Prepare {
+            ballot: leading.ballot,
+            accepted: leading.ballot, // Nothing can be better than this log: send no entries.
+            length: leading.log.length(),
+            chosen: leading.log.chosen(),
+            directory: self.config.directory,
+        };
+        effects.send_paxos(node, RoleKind::Replica, PaxosMessage::Prepare(prepare));
+    }
+
+    /// A follower's disk has so much of this ballot's log.
+    pub(super) fn on_accepted(&mut self, node: NodeId, accepted: &Accepted, effects: &mut Effects) {
+        let (now, own) = (self.now, self.config.node);
+        let State::Leading(leading) = &mut self.state else { return };
+        if leading.ballot != accepted.ballot {
+            return;
+        }
+        let length = leading.log.length();
+        let Some(peer) = leading.peers.get_mut(&node) else { return };
+        if !peer.promised || accepted.length > length {
+            effects.note("ignore_accepted", format!("{} of {length} from {node}", accepted.length));
+            return;
+        }
+        peer.heard = now;
+        peer.accepted = peer.accepted.max(accepted.length);
+        if node == own {
+            leading.disk_at = now;
+        }
+        let chosen = leading.accepted_by(self.quorum);
+        if chosen > leading.log.chosen() {
+            leading.log.choose(chosen);
+            leading.commit_at.get_or_insert(now + COMMIT_AFTER);
+            self.tell_commit(own, effects);
+            self.trim();
+            self.propose(effects);
+            self.expire(effects);
+        }
+    }
+
+    fn trim(&mut self) {
+        let State::Leading(leading) = &mut self.state else { return };
+        let everywhere = leading.peers.values().map(|peer| peer.accepted).min().unwrap_or_default();
+        leading.log.trim(everywhere, 0);
+        let chosen = leading.log.chosen();
+        leading.log.trim(chosen, KEEP_BYTES);
+    }
+
+    fn tell_commit(&self, node: NodeId, effects: &mut Effects) {
+        let State::Leading(leading) = &self.state else { return };
+        let commit = Commit { ballot: leading.ballot, chosen: leading.log.chosen() };
+        effects.send_paxos(node, RoleKind::Replica, PaxosMessage::Commit(commit));
+    }
+
+    /// The first entry of this ballot is applied here: serve.
+    pub(super) fn on_serve(&mut self, serve: &Serve, effects: &mut Effects) {
+        self.members = Some(serve.members.clone());
+        let now = self.now;
+        let State::Leading(leading) = &mut self.state else { return };
+        if leading.ballot != serve.ballot {
+            return;
+        }
+        leading.serving = Some((serve.time, now));
+        effects.note("serve", format!("with {}", serve.ballot));
+        self.propose(effects);
+    }
+
+    /// Fills the pipeline: a batch closes when there is room for it, so an idle group adds no delay and a busy one
+    /// gathers larger batches by itself.
+    pub(super) fn propose(&mut self, effects: &mut Effects) {
+        loop {
+            let now = self.now;
+            let State::Leading(leading) = &mut self.state else { return };
+            if !leading.is_serving() || !leading.has_room() {
+                return;
+            }
+            let slot = leading.log.length();
+            let Some(commands) = leading.next_batch(slot, now, effects) else { return };
+            self.append(commands, effects);
+        }
+    }
+
+    fn append(&mut self, commands: Vec<Command>, effects: &mut Effects) {
+        let State::Leading(leading) = &self.state else { return };
+        let time = leading.log_time(self.now);
+        let entry = self.encode(time, Content::Commands(commands));
+        let now = self.now;
+        let State::Leading(leading) = &mut self.state else { return };
+        if leading.in_flight() == 0 {
+            leading.disk_at = now;
+        }
+        let slot = leading.log.length();
+        leading.log.append(entry.clone());
+        let chosen = leading.log.chosen();
+        leading.committed = chosen;
+        leading.commit_at = None;
+        let accept = Accept { ballot: leading.ballot, slot, chosen, entry };
+        let ready: BTreeSet<NodeId> =
+            leading.peers.iter().filter(|(_, peer)| peer.synchronised).map(|(node, _)| *node).collect();
+        for node in ready {
+            effects.send_paxos(node, RoleKind::Replica, PaxosMessage::Accept(accept.clone()));
+        }
+    }
+
+    pub(super) fn on_leading_timer(&mut self, effects: &mut Effects) {
+        let now = self.now;
+        let State::Leading(leading) = &mut self.state else { return };
+        if leading.commit_at.is_some_and(|at| now >= at) {
+            leading.commit_at = None;
+            if leading.committed < leading.log.chosen() {
+                leading.committed = leading.log.chosen();
+                let others: Vec<NodeId> = self.others().collect();
+                for node in others {
+                    self.tell_commit(node, effects);
+                }
+            }
+        }
+        self.expire(effects);
+        let State::Leading(leading) = &self.state else { return };
+        if now >= leading.next_heartbeat && !self.step_down_if_alone(effects) {
+            self.beat(effects);
+        }
+    }
+
+    /// Something that waits expires now: an empty entry makes log time go on.
+    pub(super) fn expire(&mut self, effects: &mut Effects) {
+        let now = self.now;
+        let State::Leading(leading) = &mut self.state else { return };
+        let due = leading.is_serving() && leading.expiry.is_some_and(|expiry| leading.log_time(now) >= expiry);
+        if due && leading.has_room() {
+            leading.expiry = None; // The replica says what comes next.
+            self.append(Vec::new(), effects);
+        }
+    }
+
+    /// A leader that has heard no quorum for an election timeout, or whose own disk hangs that long, steps down and
+    /// says so (hazard L7).
+    fn step_down_if_alone(&mut self, effects: &mut Effects) -> bool {
+        let (now, timeout) = (self.now, self.config.leader_timeout);
+        let State::Leading(leading) = &mut self.state else { return true };
+        let heard = leading.peers.values().filter(|peer| now.since(peer.heard) < timeout).count();
+        let own = leading.peers.get(&self.config.node).map_or(Slot(0), |peer| peer.accepted);
+        if own == leading.log.length() {
+            leading.disk_at = now;
+        }
+        let hangs = now.since(leading.disk_at) >= timeout;
+        let alone = !self.quorum.is_quorum(heard);
+        if !alone && !hangs {
+            return false;
+        }
+        effects.note("step_down", format!("{heard} heard, disk hangs: {hangs}"));
+        self.no_quorum = alone;
+        self.leader = None;
+        self.become_follower(effects);
+        true
+    }
+
+    /// One round of heartbeats.
+    pub(super) fn beat(&mut self, effects: &mut Effects) {
+        let now = self.now;
+        let own = self.config.node;
+        let State::Leading(leading) = &mut self.state else { return };
+        leading.next_heartbeat = now + self.config.heartbeat;
+        let round = leading.rounds.next();
+        let mut order: Vec<(&NodeId, &Peer)> = leading.peers.iter().filter(|(node, _)| **node != own).collect();
+        order.sort_by_key(|(node, peer)| (std::cmp::Reverse(peer.accepted), **node));
+        let order: Vec<NodeId> = order.into_iter().map(|(node, _)| *node).collect();
+        let late: Vec<NodeId> = leading.peers.iter().filter(|(_, p)| !p.promised).map(|(node, _)| *node).collect();
+        let heartbeat = Heartbeat {
+            ballot: leading.ballot,
+            round,
+            length: leading.log.length(),
+            chosen: leading.log.chosen(),
+            succession: order.iter().map(|node| self.replica_of(*node)).collect(),
+        };
+        self.send_all(&PaxosMessage::Heartbeat(heartbeat), effects);
+        for node in late {
+            self.prepare_late(node, effects);
+        }
+    }
+
+    /// A replica has promised nothing higher; takes note of it and returns whether it counts.
+    pub(super) fn heard_from(&mut self, node: NodeId) -> bool {
+        let now = self.now;
+        let State::Leading(leading) = &mut self.state else { return false };
+        let Some(peer) = leading.peers.get_mut(&node) else { return false };
+        peer.heard = now;
+        peer.promised
+    }
+
+    /// From the other roles of this node: never refused while leading (hazard L8), lost if not.
+    pub(super) fn on_propose(&mut self, commands: Vec<Command>, effects: &mut Effects) {
+        match &mut self.state {
+            State::Leading(leading) => leading.batch.push_internal(commands),
+            _ => effects.send_local(RoleKind::Replica, LocalMessage::Follow(self.follow_hint())),
+        }
+    }
+}

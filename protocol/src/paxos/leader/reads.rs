@@ -1,0 +1,98 @@
+//! Confirming reads: a round of heartbeats that began after a read arrived shows that no other leader had been elected
+//! by then (hazard S23). One round serves all that wait; what arrives meanwhile waits for the next.
+
+use std::collections::BTreeSet;
+
+use crate::ids::{NodeId, Origin, Slot};
+use crate::message::LocalMessage;
+use crate::message::client::{ReadCall, Refused, Response, Why};
+use crate::message::local::{ConfirmedReads, ReadTicket};
+use crate::message::paxos::HeartbeatAck;
+use crate::role::{Effects, RoleKind};
+use crate::time::Span;
+
+use super::{Leader, State};
+
+/// Reads that may wait for a confirmation.
+const READS_LIMIT: usize = 65_536;
+
+/// The rounds of a leader.
+#[derive(Debug, Default)]
+pub(super) struct Rounds {
+    last: u64,
+    // Arrived since the last round began, with the chosen length at the arrival of the last of them.
+    arrived: Vec<ReadTicket>,
+    // The round under way for reads, who has answered it, and what it confirms.
+    open: Option<Open>,
+}
+
+#[derive(Debug)]
+struct Open {
+    round: u64,
+    answered: BTreeSet<NodeId>,
+    at: Slot,
+    reads: Vec<ReadTicket>,
+}
+
+impl Rounds {
+    /// Begins a round and returns its number.
+    pub(super) fn next(&mut self) -> u64 {
+        self.last += 1;
+        self.last
+    }
+
+    /// Everything that waits.
+    pub(super) fn into_origins(self) -> impl Iterator<Item = Origin> {
+        let open = self.open.into_iter().flat_map(|open| open.reads);
+        self.arrived.into_iter().chain(open).map(|read| read.origin)
+    }
+}
+
+impl Leader {
+    pub(super) fn on_read(&mut self, origin: Origin, read: &ReadCall, effects: &mut Effects) {
+        let refusal = self.refusal();
+        let State::Leading(leading) = &mut self.state else {
+            effects.reply(origin, refusal);
+            return;
+        };
+        if leading.rounds.arrived.len() >= READS_LIMIT {
+            let refused = Refused { why: Why::Overloaded, leader: None, after: Span::from_millis(5) };
+            effects.reply(origin, Response::Refused(refused));
+            return;
+        }
+        leading.rounds.arrived.push(ReadTicket { origin, account: read.account, deadline: read.deadline });
+    }
+
+    /// Begins a round for the reads that have arrived, unless one is under way.
+    pub(super) fn start_read_round(&mut self, effects: &mut Effects) {
+        let State::Leading(leading) = &mut self.state else { return };
+        if !leading.is_serving() || leading.rounds.open.is_some() || leading.rounds.arrived.is_empty() {
+            return;
+        }
+        let reads = std::mem::take(&mut leading.rounds.arrived);
+        let round = leading.rounds.last + 1;
+        let at = leading.log.chosen();
+        leading.rounds.open = Some(Open { round, answered: BTreeSet::new(), at, reads });
+        self.beat(effects);
+    }
+
+    pub(super) fn on_heartbeat_ack(&mut self, node: NodeId, ack: &HeartbeatAck, effects: &mut Effects) {
+        if !self.is_current(ack.ballot) || !self.heard_from(node) {
+            return;
+        }
+        let quorum = self.quorum;
+        let State::Leading(leading) = &mut self.state else { return };
+        let Some(open) = &mut leading.rounds.open else { return };
+        if ack.round < open.round {
+            return; // It began before these reads arrived.
+        }
+        open.answered.insert(node);
+        if !quorum.is_quorum(open.answered.len()) {
+            return;
+        }
+        let Some(open) = leading.rounds.open.take() else { return };
+        let confirmed = ConfirmedReads { at: open.at, reads: open.reads };
+        effects.send_local(RoleKind::Replica, LocalMessage::Read(confirmed));
+        self.start_read_round(effects);
+    }
+}
