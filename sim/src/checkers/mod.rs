@@ -10,6 +10,8 @@ pub mod limits;
 pub mod liveness;
 pub mod reads;
 pub mod serializable;
+#[cfg(test)]
+mod tests;
 pub mod versions;
 
 use std::collections::BTreeMap;
