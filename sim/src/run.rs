@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -35,7 +34,7 @@ impl fmt::Display for Failure {
         }
         let Violation { checker, class, text } = &self.violation;
         writeln!(f, "seed {}: {checker} ({class:?}): {text}", self.seed)?;
-        write!(f, "again: cargo run --release -p drachma-sim --example replay -- --seed {}", self.seed)
+        write!(f, "again: cargo run -p drachma-sim --example replay -- --seed {}", self.seed)
     }
 }
 
@@ -49,9 +48,6 @@ pub struct Simulation<'a> {
 
 impl Simulation<'_> {
     /// Runs one seed and keeps the last `lines` of its trace.
-    ///
-    /// # Panics
-    /// If a role does.
     pub fn run(&self, seed: u64, lines: usize) -> Outcome {
         let mut rng = Rng::new(seed);
         let swarm = Swarm::draw(&mut rng);
@@ -64,26 +60,16 @@ impl Simulation<'_> {
     /// # Errors
     /// What went wrong, and how.
     pub fn check(&self, seed: u64) -> Result<Outcome, Box<Failure>> {
-        let outcome = self.attempt(seed, 0);
-        if outcome.as_ref().is_ok_and(|outcome| outcome.violation.is_none()) {
-            return outcome.map_err(|violation| Box::new(Failure { seed, violation, lines: Vec::new() }));
+        let outcome = self.run(seed, 0);
+        if outcome.violation.is_none() {
+            return Ok(outcome);
         }
-        Err(Box::new(match self.attempt(seed, LINES) {
-            Err(violation) => Failure { seed, violation, lines: Vec::new() },
-            Ok(Outcome { violation: Some(violation), lines, .. }) => Failure { seed, violation, lines },
-            Ok(Outcome { lines, .. }) => {
-                let text = "a second run of the seed went well: the simulator is not deterministic".to_owned();
-                Failure { seed, violation: Violation { checker: "world", class: Class::Crash, text }, lines }
-            }
-        }))
-    }
-
-    fn attempt(&self, seed: u64, lines: usize) -> Result<Outcome, Violation> {
-        catch_unwind(AssertUnwindSafe(|| self.run(seed, lines))).map_err(|panic| {
-            let text = panic.downcast_ref::<String>().cloned();
-            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-            Violation { checker: "assertion", class: Class::Crash, text: text.unwrap_or_default() }
-        })
+        let Outcome { violation, lines, .. } = self.run(seed, LINES);
+        let violation = violation.unwrap_or_else(|| {
+            let text = "a second run of the seed went well: the simulator is not deterministic".to_owned();
+            Violation { checker: "world", class: Class::Crash, text }
+        });
+        Err(Box::new(Failure { seed, violation, lines }))
     }
 
     /// Runs seeds `from..from + count` on this many threads, and reports the failures as they are found.

@@ -11,6 +11,7 @@ mod tests;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
 
@@ -173,8 +174,18 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Runs to the end: until everything is at rest, the time is over, or a checker has found something.
+    /// Runs to the end: until everything is at rest, the time is over, or something is found. A role that panics is
+    /// a finding, where the build lets panics be caught.
     pub fn run(mut self) -> Outcome {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.go())) {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+            self.fail("assertion", Class::Crash, text.unwrap_or_default());
+        }
+        self.outcome()
+    }
+
+    fn go(&mut self) {
         for node in 0..self.nodes.len() {
             self.start(node);
         }
@@ -195,7 +206,6 @@ impl<'a> World<'a> {
                 self.fail("world", Class::Liveness, "a role spins: too many events".to_owned());
             }
         }
-        self.outcome()
     }
 
     fn outcome(self) -> Outcome {
