@@ -1,11 +1,55 @@
 //! The client library: sessions, routing, retries, deadlines, pipelining.
+//!
+//! [`Client::connect`] learns the cluster from any of its nodes; after that every request goes to the group that owns
+//! its account. A [`Client`] is a handle: clone it as often as you like, for as many logical clients as you like. All
+//! clones share one connection per node, and requests of all of them travel together.
+//!
+//! # What an answer means
+//!
+//! [`Status::Committed`] and [`Status::Rejected`] are final. [`Status::Unavailable`] and [`Status::Unknown`] are not:
+//! the transfer may have taken effect, or may still do so. Send it again under the same id, as often as you like (it
+//! is executed once), or settle it with [`Client::fence`]. Within its deadline the library does just that by itself:
+//! everything that is no answer (no leader, overloaded, moved, a lost connection) is tried again under the same id.
+//!
+//! # Where it runs
+//!
+//! In a tokio runtime of either kind, with time and I/O enabled: connections are tasks of the runtime in which a
+//! request first needed them, so a client is used in one runtime only. Dropping the last clone closes them.
+//!
+//! # Limits
+//!
+//! At most 64 MiB, and at most 65,536 requests, are in flight on a connection; more wait for room. A batch of any size
+//! is split into commands of at most 8,190.
 
+mod backoff;
+mod batch;
+mod connection;
+mod link;
+mod request;
+mod router;
+mod session;
+mod single;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use drachma_protocol::ids::{AccountId, ClusterId, GroupId, NodeId, Slot, TxnId};
+use drachma_protocol::ids::{AccountId, ClusterId, Epoch, GroupId, NodeId, Slot, TxnId};
 use drachma_protocol::ledger::model::{Account, CreateResult, NewAccount, Outcome, Reason, Transfer};
-use drachma_protocol::message::client::MapDone;
+use drachma_protocol::message::client::{Call, FenceCall, MapCall, MapDone, ReadCall, Request, Response};
+use drachma_protocol::message::hello::Hello;
 use drachma_protocol::message::operator::{OperatorAnswer, OperatorCall};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+
+use crate::backoff::Backoff;
+use crate::connection::{SendError, Trouble};
+use crate::link::Link;
+use crate::request::deadline_in;
+use crate::router::Router;
+use crate::session::Sessions;
+
+/// How long [`Client::connect`] tries if the options have no deadline.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 
 /// How to reach a cluster.
 #[derive(Clone, Debug)]
@@ -29,9 +73,29 @@ pub enum ClientError {
     Protocol(String),
 }
 
+impl From<Trouble> for ClientError {
+    fn from(trouble: Trouble) -> ClientError {
+        match trouble {
+            Trouble::Unreachable(text) | Trouble::Silent(text) => ClientError::Unreachable(text),
+            Trouble::Protocol(text) => ClientError::Protocol(text),
+        }
+    }
+}
+
 /// A handle on a cluster; cheap to clone. All clones share one connection per node.
 #[derive(Clone)]
-pub struct Client {}
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+/// What all clones share.
+struct Inner {
+    router: Router,
+    sessions: Sessions,
+    // Numbers the commands without a session.
+    sequence: AtomicU64,
+    deadline: Option<Duration>,
+}
 
 /// What became of a request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -47,14 +111,31 @@ pub enum Status {
     Unknown,
 }
 
+impl Status {
+    /// Whether nothing can change it any more.
+    pub fn is_final(self) -> bool {
+        matches!(self, Status::Committed | Status::Rejected(_))
+    }
+}
+
+impl From<Outcome> for Status {
+    fn from(outcome: Outcome) -> Status {
+        match outcome {
+            Outcome::Committed => Status::Committed,
+            Outcome::Rejected(reason) => Status::Rejected(reason),
+        }
+    }
+}
+
 /// The answer to a write.
 #[derive(Clone, Copy, Debug)]
 pub struct Answer {
     /// What became of it.
     pub status: Status,
-    /// It had its outcome before this request.
+    /// It had its outcome before the try that was answered: it was sent before, by this request's own earlier tries
+    /// (if there was more than one) or by another request.
     pub replayed: bool,
-    /// How often it was sent.
+    /// How often it was sent: put on a connection. Zero if it never got so far.
     pub attempts: u32,
 }
 
@@ -63,9 +144,9 @@ pub struct Answer {
 pub struct ReadAnswer {
     /// `Ok(None)`: there is no such account. `Err`: `Unavailable` or `Unknown`.
     pub account: Result<Option<Account>, Status>,
-    /// The log position at which it was read.
+    /// The log position at which it was read; zero if it was not, or no group owns the account.
     pub slot: Slot,
-    /// How often it was sent.
+    /// How often it was sent: put on a connection.
     pub attempts: u32,
 }
 
@@ -73,64 +154,113 @@ impl Client {
     /// Connects to the first endpoint that answers and learns the map.
     ///
     /// # Errors
-    /// If none answers within the deadline (5 s if there is none).
+    /// If none answers within the deadline (5 s if there is none), or all that answer refuse.
     pub async fn connect(options: Options) -> Result<Client, ClientError> {
-        let _ = options;
-        unimplemented!()
+        let until = deadline_in(Some(options.deadline.unwrap_or(CONNECT_DEADLINE)));
+        let mut last = ClientError::Unreachable("no endpoint was given".to_owned());
+        let searching = search(&options, &mut last);
+        let found = match until {
+            Some(until) => timeout_at(until, searching).await.ok().flatten(),
+            None => searching.await,
+        };
+        let Some((map, hello)) = found else { return Err(last) };
+        let router = Router::new(map, hello);
+        let inner =
+            Inner { router, sessions: Sessions::new(), sequence: AtomicU64::new(1), deadline: options.deadline };
+        Ok(Client { inner: Arc::new(inner) })
     }
 
     /// The map as this client knows it.
     pub fn map(&self) -> MapDone {
-        unimplemented!()
+        MapDone::clone(&self.inner.router.map().0)
     }
 
     /// Moves money, exactly once however often it is sent. `deadline`: `None` for the client's own.
+    ///
+    /// A transfer whose debit account lies outside all ranges is answered `Rejected(NoSuchAccount)` without asking
+    /// anybody: its id lives under that account, which no group owns, so it can never take effect.
     pub async fn transfer(&self, transfer: Transfer, deadline: Option<Duration>) -> Answer {
-        let _ = (transfer, deadline);
-        unimplemented!()
+        let answers = self.transfers(&[transfer], deadline).await;
+        answers[0]
     }
 
-    /// Many independent transfers at once: split by group, one answer each.
+    /// Many independent transfers at once: split by group, one answer each, in their order. They are executed
+    /// concurrently, in any order.
     pub async fn transfers(&self, transfers: &[Transfer], deadline: Option<Duration>) -> Vec<Answer> {
-        let _ = (transfers, deadline);
-        unimplemented!()
+        batch::transfers(&self.inner, transfers, self.until(deadline)).await
     }
 
     /// Reads an account, linearizably.
     pub async fn read(&self, account: AccountId, deadline: Option<Duration>) -> ReadAnswer {
-        let _ = (account, deadline);
-        unimplemented!()
+        let call = |deadline, epoch| Call::Read(ReadCall { account, deadline, epoch });
+        let accept = |response| match response {
+            Response::Read(done) if done.account.is_none_or(|found| found.id == account) => Some(done),
+            _ => None,
+        };
+        let asked = single::ask(&self.inner, account, deadline, call, accept).await;
+        let attempts = asked.attempts;
+        match asked.result {
+            Some(Ok(done)) => ReadAnswer { account: Ok(done.account), slot: done.slot, attempts },
+            Some(Err(status)) => ReadAnswer { account: Err(status), slot: Slot(0), attempts },
+            None => ReadAnswer { account: Ok(None), slot: Slot(0), attempts },
+        }
     }
 
     /// Creates accounts; one result each, or why there is none.
+    ///
+    /// Sent in a session, under one sequence number however often. If a group has lost the session meanwhile, a new
+    /// one is registered: an account that an earlier try created then answers `Exists`. An id outside all ranges, or a
+    /// reserved one, answers `Moved`.
     pub async fn create_accounts(
         &self,
         accounts: &[NewAccount],
         deadline: Option<Duration>,
     ) -> Vec<Result<CreateResult, Status>> {
-        let _ = (accounts, deadline);
-        unimplemented!()
+        session::create(&self.inner, accounts, self.until(deadline)).await
     }
 
-    /// Settles an id for ever: its outcome, or `Rejected(Fenced)` from now on.
+    /// Settles an id for ever: its outcome, or `Rejected(Fenced)` from now on. `replayed` says that it is known to
+    /// have had an outcome before: `Fenced` may be an old one or this one.
+    ///
+    /// An id under an account that no group owns is answered `Rejected(NoSuchAccount)`: see [`Client::transfer`].
     pub async fn fence(&self, txn: TxnId, deadline: Option<Duration>) -> Answer {
-        let _ = (txn, deadline);
-        unimplemented!()
+        let call = |deadline, _: Epoch| Call::Fence(FenceCall { txn, deadline });
+        let accept = |response| match response {
+            Response::Settled(done) => done.outcome,
+            _ => None,
+        };
+        let asked = single::ask(&self.inner, txn.first, deadline, call, accept).await;
+        let attempts = asked.attempts;
+        match asked.result {
+            Some(Ok(outcome)) => {
+                let replayed = outcome != Outcome::Rejected(Reason::Fenced);
+                Answer { status: outcome.into(), replayed, attempts }
+            }
+            Some(Err(status)) => Answer { status, replayed: false, attempts },
+            None => Answer { status: Status::Rejected(Reason::NoSuchAccount), replayed: false, attempts },
+        }
     }
 
-    /// The outcome of an id, if it has one.
+    /// The outcome of an id, if it has one. `None` is not final: a transfer under way may still arrive.
+    ///
+    /// An id under an account that no group owns is `Rejected(NoSuchAccount)`: see [`Client::transfer`].
     ///
     /// # Errors
     /// `Unavailable` or `Unknown`.
     pub async fn lookup(&self, txn: TxnId, deadline: Option<Duration>) -> Result<Option<Outcome>, Status> {
-        let _ = (txn, deadline);
-        unimplemented!()
+        let call = |deadline, _: Epoch| Call::Lookup(FenceCall { txn, deadline });
+        let accept = |response| match response {
+            Response::Settled(done) => Some(done.outcome),
+            _ => None,
+        };
+        let asked = single::ask(&self.inner, txn.first, deadline, call, accept).await;
+        asked.result.unwrap_or(Ok(Some(Outcome::Rejected(Reason::NoSuchAccount))))
     }
 
-    /// Asks one node for the command line.
+    /// Asks one node for the command line, once, over a connection of its own for such calls. `g0` is the node itself.
     ///
     /// # Errors
-    /// If the node does not answer within `timeout`.
+    /// If the node does not answer within `timeout`, refuses, or the cluster has no such node.
     pub async fn operator(
         &self,
         node: NodeId,
@@ -138,7 +268,59 @@ impl Client {
         call: OperatorCall,
         timeout: Duration,
     ) -> Result<OperatorAnswer, ClientError> {
-        let _ = (node, group, call, timeout);
-        unimplemented!()
+        let unknown = || ClientError::Protocol(format!("the cluster has no node {node}"));
+        let link = self.inner.router.operator_link(node).ok_or_else(unknown)?;
+        let request = Request { group, call: Call::Operator(call) };
+        let silent = |_| Err(ClientError::Unreachable(format!("{node}: no answer in time")));
+        self::timeout(timeout, ask_operator(&link, node, &request)).await.unwrap_or_else(silent)
+    }
+
+    fn until(&self, deadline: Option<Duration>) -> Option<Instant> {
+        deadline_in(deadline.or(self.inner.deadline))
+    }
+}
+
+/// Asks the endpoints in turn for the map until one tells it. Nothing if all that answer refuse; why is in `last`.
+async fn search(options: &Options, last: &mut ClientError) -> Option<(MapDone, Hello)> {
+    let hello = Hello { cluster: options.cluster, ..router::hello() };
+    let link = |endpoint: &String| Link::new(endpoint.clone(), hello.clone(), None, Box::new(|_| {}));
+    let links: Vec<Link> = options.endpoints.iter().map(link).collect();
+    let mut backoff = Backoff::of_requests();
+    while !links.is_empty() {
+        let mut refused = false;
+        for link in &links {
+            let asking = timeout(Duration::from_secs(2), router::fetch_map(link, MapCall { epoch: Epoch(0) }));
+            let trouble = match asking.await {
+                Ok(Ok(found)) => return Some(found),
+                Ok(Err(trouble)) => trouble,
+                Err(_) => Trouble::Silent(format!("{}: no answer", link.address())),
+            };
+            let refusal = matches!(trouble, Trouble::Protocol(_));
+            // A refusal says more than that another endpoint cannot be reached.
+            if refusal || !refused {
+                *last = trouble.into();
+            }
+            refused |= refusal;
+        }
+        if refused {
+            return None;
+        }
+        sleep_until(Instant::now() + backoff.pause()).await;
+    }
+    None
+}
+
+async fn ask_operator(link: &Link, node: NodeId, request: &Request) -> Result<OperatorAnswer, ClientError> {
+    let lost = || ClientError::Unreachable(format!("{node}: the connection was lost"));
+    let (pipe, _) = link.pipe(true).await?;
+    let answer = match pipe.send(request).await {
+        Ok(answer) => answer.await,
+        Err(SendError::TooLarge) => return Err(ClientError::Protocol("a request over the limit of a frame".into())),
+        Err(SendError::Closed | SendError::Congested) => return Err(lost()),
+    };
+    match answer.ok_or_else(lost)? {
+        Response::Operator(answer) => Ok(answer),
+        Response::Refused(refused) => Err(ClientError::Protocol(format!("{node}: refused: {:?}", refused.why))),
+        _ => Err(ClientError::Protocol(format!("{node}: another answer than was asked for"))),
     }
 }

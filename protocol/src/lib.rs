@@ -9,6 +9,8 @@
 //! [`ledger`] is the replicated state machine, [`paxos`] keeps its replicas equal, [`txn`] commits across groups, and
 //! [`placement`] says which group owns what.
 
+#[cfg(test)]
+mod golden;
 pub mod ids;
 pub mod ledger;
 pub mod log;

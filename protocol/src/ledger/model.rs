@@ -262,6 +262,11 @@ pub enum TransferResult {
     Retry,
     /// Not an answer: this group does not own one of the accounts. Ask for the map and try again.
     Moved,
+    /// Not final: of a group that it needs, fewer than a majority of the replicas could be reached, or all that were
+    /// reached found no quorum. Whether it took effect is not said; the id stays open.
+    Unavailable,
+    /// Not final: the deadline passed otherwise. Whether it took effect is not said; the id stays open.
+    Unknown,
 }
 
 impl Encode for TransferResult {
@@ -270,6 +275,8 @@ impl Encode for TransferResult {
             TransferResult::Done(outcome) => outcome.encode(out),
             TransferResult::Retry => 64u8.encode(out),
             TransferResult::Moved => 65u8.encode(out),
+            TransferResult::Unavailable => 66u8.encode(out),
+            TransferResult::Unknown => 67u8.encode(out),
         }
     }
 }
@@ -279,6 +286,8 @@ impl Decode for TransferResult {
         match reader.uint()? {
             64 => Ok(TransferResult::Retry),
             65 => Ok(TransferResult::Moved),
+            66 => Ok(TransferResult::Unavailable),
+            67 => Ok(TransferResult::Unknown),
             0 => Ok(TransferResult::Done(Outcome::Committed)),
             tag => {
                 let reason = Reason::ALL.iter().find(|(_, number)| *number == tag).ok_or(DecodeError::Tag(tag))?;
@@ -313,3 +322,23 @@ pub enum CreateResult {
     Moved,
 }
 wire_tags!(CreateResult { 1 => Created, 2 => Exists, 3 => ExistsDifferent, 4 => Moved });
+
+#[cfg(test)]
+mod tests {
+    use super::{Outcome, Reason, TransferResult};
+    use crate::wire::codec::{from_slice, to_vec};
+
+    #[test]
+    fn every_result_of_a_transfer_has_a_tag_of_its_own() {
+        let rejected = Reason::ALL.iter().map(|(reason, _)| TransferResult::Done(Outcome::Rejected(*reason)));
+        let open = [TransferResult::Retry, TransferResult::Moved, TransferResult::Unavailable, TransferResult::Unknown];
+        let all: Vec<_> = rejected.chain([TransferResult::Done(Outcome::Committed)]).chain(open).collect();
+        let mut bytes: Vec<_> = all.iter().map(to_vec).collect();
+        for (result, bytes) in all.iter().zip(&bytes) {
+            assert_eq!(from_slice::<TransferResult>(bytes), Ok(*result));
+        }
+        bytes.sort();
+        bytes.dedup();
+        assert_eq!(bytes.len(), all.len());
+    }
+}

@@ -1,0 +1,493 @@
+//! What a coordinator does while its node leads.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::attempt::{Cause, Try};
+use super::endings::Endings;
+use super::requests::{Requests, Waiter};
+use super::{Cx, Load, participant};
+use crate::ids::{Age, Attempt, Ballot, GroupId, Origin, TxnId};
+use crate::ledger::model::{BATCH_LIMIT, Outcome, Reason, Transfer, TransferResult};
+use crate::ledger::output::TxnOutput;
+use crate::ledger::records::Coordinated;
+use crate::message::client::{Refused, Response, Why};
+use crate::message::command::{Begin, ClientCommand, Command, Decide, Prepare, Resolve, Verdict};
+use crate::message::local::LocalMessage;
+use crate::message::txn::{Inquire, Redirect, Resolved, TxnMessage, Vote, VoteKind};
+use crate::role::{Address, Effect, Effects, RoleKind};
+use crate::time::{LogTime, Span, Time};
+use crate::txn::inquiry::{self, Answer, Known, Takeover};
+use crate::txn::label;
+use crate::wire::codec::from_slice;
+
+/// So many transactions are begun, or sent again, in one step.
+const SLICE: usize = 512;
+/// The first pause before a transaction that had to die is tried again; doubles a few times, with jitter.
+const BACKOFF: Span = Span::from_millis(2);
+const BACKOFF_DOUBLINGS: u32 = 5;
+
+/// The view of a serving coordinator.
+///
+/// - `txns` has every transaction of this group that is not decided: those that this leader has proposed, and those
+///   whose undecided record it found. What is in neither `txns` nor `endings` is not under way, and will not be.
+/// - A transaction leaves `txns` only when its last attempt is known to be over by an output of the ledger.
+pub(super) struct Serving {
+    ballot: Ballot,
+    // The age counter: what was given or heard of last.
+    counter: u64,
+    requests: Requests,
+    // Transfers that arrived and are begun at the next turns.
+    backlog: VecDeque<(Waiter, Transfer)>,
+    txns: BTreeMap<TxnId, Txn>,
+    timers: BTreeSet<(Time, TxnId)>,
+    load: Load,
+    endings: Endings,
+    proposals: Vec<Command>,
+}
+
+struct Txn {
+    transfer: Transfer,
+    // Kept over all tries (hazard L6).
+    age: Age,
+    // This group first.
+    participants: Vec<GroupId>,
+    waiters: Vec<Waiter>,
+    tries: u32,
+    // Its place in `timers`.
+    due: Option<Time>,
+    // Nothing between two tries.
+    current: Option<Try>,
+}
+
+impl Txn {
+    fn others(&self) -> &[GroupId] {
+        &self.participants[1..]
+    }
+
+    fn trying(&mut self, attempt: Attempt) -> Option<&mut Try> {
+        self.current.as_mut().filter(|current| current.attempt == attempt)
+    }
+}
+
+impl Serving {
+    pub(super) fn new(ballot: Ballot, counter: u64) -> Serving {
+        Serving {
+            ballot,
+            counter,
+            requests: Requests::default(),
+            backlog: VecDeque::new(),
+            txns: BTreeMap::new(),
+            timers: BTreeSet::new(),
+            load: Load::default(),
+            endings: Endings::default(),
+            proposals: Vec::new(),
+        }
+    }
+
+    /// Goes on with what the last leader left: rows T2 to T5.
+    pub(super) fn take_over(&mut self, record: Coordinated, log_time: LogTime, cx: &mut Cx<'_>) {
+        let Coordinated { txn, attempt, age, participants, transfer, deadline, voted, verdict } = record;
+        let key = (txn, attempt);
+        let others = participants.get(1..).expect("a record names its own group first").to_vec();
+        let remaining = Span(deadline.0.saturating_sub(log_time.0));
+        let (row, action) = inquiry::takeover(verdict, remaining, others.len());
+        cx.effects.trace("taken_over", || format!("{row} {}", label(txn, attempt)));
+        self.counter = self.counter.max(age.counter);
+        let (mut current, past) = match action {
+            Takeover::Tell(verdict) => return self.endings.insert(key, verdict, transfer, others, cx.now),
+            Takeover::Forget => return self.endings.insert(key, Verdict::Abort, transfer, Vec::new(), cx.now),
+            Takeover::AskAgain(rest) => (Try::new(attempt, participants.len(), cx.now + rest), false),
+            Takeover::Abort => (Try::new(attempt, participants.len(), cx.now), true),
+        };
+        current.begun = true;
+        current.given_up = past;
+        if voted {
+            current.vote(0, VoteKind::Yes);
+        }
+        self.load.add(&others);
+        let found =
+            Txn { transfer, age, participants, waiters: Vec::new(), tries: 0, due: None, current: Some(current) };
+        assert!(self.txns.insert(txn, found).is_none(), "a transaction has one undecided attempt at most");
+        self.settle(txn);
+        self.arm(txn, Some(cx.now));
+    }
+
+    /// Refuses whatever waits: another leader will know what became of it.
+    pub(super) fn stop(&mut self, refused: &Refused, effects: &mut Effects) {
+        self.requests.refuse_all(refused, effects);
+    }
+
+    /// A batch of transfers to other groups; each is a transaction of its own.
+    pub(super) fn on_request(&mut self, origin: Origin, command: &ClientCommand, cx: &mut Cx<'_>) {
+        let count = command.count as usize;
+        let transfers: Vec<Transfer> = match from_slice(&command.body) {
+            _ if count == 0 || count > BATCH_LIMIT => {
+                return cx.effects.reply(origin, Response::refused(Why::Malformed));
+            }
+            Ok(transfers) => transfers,
+            Err(_) => return cx.effects.reply(origin, Response::refused(Why::Malformed)),
+        };
+        if transfers.len() != count {
+            return cx.effects.reply(origin, Response::refused(Why::Malformed));
+        }
+        if self.requests.waiting().max(self.txns.len()) + count > cx.desk.limit {
+            let refused = Refused { why: Why::Overloaded, leader: Some(cx.desk.me.node), after: cx.desk.resend };
+            return cx.effects.reply(origin, Response::Refused(refused));
+        }
+        // A quarter of the deadline is left for the abort and the answer.
+        let give_up = cx.now + Span(command.deadline.0 - command.deadline.0 / 4);
+        let waiters = self.requests.open(origin, give_up, command.count);
+        self.backlog.extend(waiters.zip(transfers));
+    }
+
+    /// Begins what has arrived, a slice at a time, and proposes once for all.
+    pub(super) fn on_turn(&mut self, cx: &mut Cx<'_>) {
+        for _ in 0..SLICE {
+            let Some((waiter, transfer)) = self.backlog.pop_front() else { break };
+            self.start(waiter, transfer, cx);
+        }
+        self.endings.forgets(cx.now, &mut self.proposals);
+        if !self.proposals.is_empty() {
+            let proposals = std::mem::take(&mut self.proposals);
+            cx.effects.send_local(RoleKind::Leader, LocalMessage::Propose(proposals));
+        }
+        if !self.backlog.is_empty() {
+            cx.effects.push(Effect::Again);
+        }
+    }
+
+    fn start(&mut self, waiter: Waiter, transfer: Transfer, cx: &mut Cx<'_>) {
+        let id = TxnId::from(&transfer);
+        let own = cx.desk.me.group;
+        let credit = cx.desk.map.owner_of(transfer.credit);
+        if self.requests.give_up(waiter) <= cx.now {
+            return self.requests.finish(waiter, TransferResult::Unknown, false, cx.effects);
+        }
+        if cx.desk.map.owner_of(transfer.debit) != Some(own) || credit == Some(own) {
+            return self.requests.finish(waiter, TransferResult::Moved, false, cx.effects);
+        }
+        if let Some(txn) = self.txns.get_mut(&id) {
+            // The same content under way: this request gets the same answer (hazard S16). Other content: the ledger
+            // compares it with the record, once there is one.
+            if txn.transfer == transfer {
+                txn.waiters.push(waiter);
+            } else {
+                self.requests.finish(waiter, TransferResult::Retry, false, cx.effects);
+            }
+            return;
+        }
+        if let Some((outcome, content)) = self.endings.outcome(id) {
+            let same = *content == transfer;
+            let outcome = if same { outcome } else { Outcome::Rejected(Reason::IdConflict) };
+            return self.requests.finish(waiter, TransferResult::Done(outcome), same, cx.effects);
+        }
+        if let Some(other) = credit
+            && self.load.of(other) + self.endings.load(other) >= cx.desk.peer_limit
+        {
+            let unavailable = cx.desk.peers.unavailable(other);
+            let result = if unavailable { TransferResult::Unavailable } else { TransferResult::Retry };
+            return self.requests.finish(waiter, result, false, cx.effects);
+        }
+        // A credit account that nobody owns does not exist: this group alone rejects it, and records that.
+        let participants: Vec<GroupId> = [own].into_iter().chain(credit).collect();
+        self.counter = self.counter.saturating_add(1);
+        let age = Age { counter: self.counter, id: transfer.id };
+        self.load.add(&participants[1..]);
+        let txn = Txn { transfer, age, participants, waiters: vec![waiter], tries: 0, due: None, current: None };
+        self.txns.insert(id, txn);
+        self.begin(id, cx);
+    }
+
+    // A new attempt. Nothing of an earlier one is under way any more: it was decided or void by applied state.
+    fn begin(&mut self, id: TxnId, cx: &mut Cx<'_>) {
+        let Some(txn) = self.txns.get_mut(&id) else { return };
+        assert!(txn.current.is_none(), "a retry begins only when the last attempt is over (hazard S7)");
+        let latest = txn.waiters.iter().map(|waiter| self.requests.give_up(*waiter)).max();
+        let give_up = latest.unwrap_or(cx.now);
+        cx.desk.number += 1;
+        let attempt = Attempt { ballot: self.ballot, number: cx.desk.number };
+        let current = Try::new(attempt, txn.participants.len(), give_up);
+        self.proposals.push(Command::Begin(Begin {
+            txn: id,
+            attempt,
+            age: txn.age,
+            participants: txn.participants.clone(),
+            transfer: txn.transfer,
+            deadline: give_up.since(cx.now),
+        }));
+        send_prepares(id, txn, &current, false, cx);
+        txn.current = Some(current);
+        self.arm(id, Some(give_up.min(cx.now + cx.desk.resend)));
+    }
+
+    /// Something about a transaction is applied.
+    pub(super) fn on_event(&mut self, event: TxnOutput, cx: &mut Cx<'_>) {
+        match event {
+            TxnOutput::Begun { txn, attempt } => {
+                if let Some(current) = self.trying(txn, attempt) {
+                    current.begun = true;
+                    self.settle(txn);
+                }
+            }
+            TxnOutput::Voted { txn, attempt, coordinator, vote, counter } if coordinator == cx.desk.me.group => {
+                self.counter = self.counter.max(counter);
+                if let Some(current) = self.trying(txn, attempt) {
+                    current.vote(0, vote);
+                    self.settle(txn);
+                }
+            }
+            TxnOutput::Decided { txn, attempt, verdict } => self.on_decided(txn, attempt, verdict, cx),
+            TxnOutput::Known { txn, attempt, outcome } => {
+                if self.void(txn, attempt, cx).is_some() {
+                    let replayed = outcome != Outcome::Rejected(Reason::IdConflict);
+                    self.finish(txn, TransferResult::Done(outcome), replayed, cx);
+                }
+            }
+            TxnOutput::Void { txn, attempt } => {
+                if let Some(over) = self.void(txn, attempt, cx) {
+                    self.rest(txn, &over, cx);
+                }
+            }
+            // The participant's.
+            TxnOutput::Voted { .. } | TxnOutput::Resolved { .. } => {}
+        }
+    }
+
+    fn trying(&mut self, txn: TxnId, attempt: Attempt) -> Option<&mut Try> {
+        self.txns.get_mut(&txn)?.trying(attempt)
+    }
+
+    // An attempt that never began: whoever prepared it may let go at once. If this is lost they will ask.
+    fn void(&mut self, id: TxnId, attempt: Attempt, cx: &mut Cx<'_>) -> Option<Try> {
+        let txn = self.txns.get_mut(&id)?;
+        txn.trying(attempt)?;
+        let resolve = Resolve { txn: id, attempt, verdict: Verdict::Abort };
+        for group in txn.others() {
+            cx.ask(*group, false, (RoleKind::Participant, TxnMessage::Resolve(resolve)));
+        }
+        txn.current.take()
+    }
+
+    // Proposes the verdict if the votes yield one.
+    fn settle(&mut self, id: TxnId) {
+        let Some(current) = self.txns.get_mut(&id).and_then(|txn| txn.current.as_mut()) else { return };
+        if current.proposed.is_some() {
+            return;
+        }
+        if let Some(verdict) = current.judge() {
+            assert!(current.begun, "a decision never overtakes its Begin (hazard S9)");
+            current.proposed = Some(verdict);
+            self.proposals.push(Command::Decide(Decide { txn: id, attempt: current.attempt, verdict }));
+        }
+    }
+
+    // The first decision that is applied stands, whatever was proposed here (hazard S9).
+    fn on_decided(&mut self, id: TxnId, attempt: Attempt, verdict: Verdict, cx: &mut Cx<'_>) {
+        let Some(txn) = self.txns.get_mut(&id) else { return };
+        if txn.trying(attempt).is_none() {
+            return;
+        }
+        let Some(over) = txn.current.take() else { return };
+        if over.votes.contains(&Some(VoteKind::AlreadyCommitted)) {
+            cx.effects.note("committed_without_record", label(id, attempt));
+        }
+        let key = (id, attempt);
+        self.endings.insert(key, verdict, txn.transfer, txn.others().to_vec(), cx.now);
+        self.endings.tell(key, cx);
+        match (verdict, over.cause()) {
+            (Verdict::Commit, _) => self.finish(id, TransferResult::Done(Outcome::Committed), false, cx),
+            (Verdict::Reject(reason), _) => {
+                self.finish(id, TransferResult::Done(Outcome::Rejected(reason)), false, cx);
+            }
+            (Verdict::Abort, Cause::Moved) => self.finish(id, TransferResult::Moved, false, cx),
+            (Verdict::Abort, Cause::Busy) => self.finish(id, TransferResult::Retry, false, cx),
+            (Verdict::Abort, Cause::Again) => self.rest(id, &over, cx),
+        }
+    }
+
+    // The transaction is over: everybody who waits for it gets the same result.
+    fn finish(&mut self, id: TxnId, result: TransferResult, replayed: bool, cx: &mut Cx<'_>) {
+        self.arm(id, None);
+        let Some(txn) = self.txns.remove(&id) else { return };
+        assert!(txn.current.is_none(), "a transaction is over when its last attempt is");
+        self.load.sub(txn.others());
+        for waiter in txn.waiters {
+            self.requests.finish(waiter, result, replayed, cx.effects);
+        }
+    }
+
+    // An attempt is over without an outcome: who still waits gets another one, under the same age.
+    fn rest(&mut self, id: TxnId, over: &Try, cx: &mut Cx<'_>) {
+        self.answer_late(id, over.unavailable, cx);
+        let Some(txn) = self.txns.get_mut(&id) else { return };
+        if txn.waiters.is_empty() {
+            return self.finish(id, TransferResult::Unknown, false, cx);
+        }
+        let pause = BACKOFF.0 << txn.tries.min(BACKOFF_DOUBLINGS);
+        txn.tries += 1;
+        let pause = Span(pause / 2 + cx.desk.rng.below(pause));
+        self.arm(id, Some(cx.now + pause));
+    }
+
+    // Answers those for whom preparing has ended.
+    fn answer_late(&mut self, id: TxnId, unavailable: bool, cx: &mut Cx<'_>) {
+        let Some(txn) = self.txns.get_mut(&id) else { return };
+        let result = if unavailable { TransferResult::Unavailable } else { TransferResult::Unknown };
+        let late = txn.waiters.extract_if(.., |waiter| self.requests.give_up(*waiter) <= cx.now);
+        for waiter in late.collect::<Vec<_>>() {
+            self.requests.finish(waiter, result, false, cx.effects);
+        }
+    }
+
+    /// A vote of another group.
+    pub(super) fn on_vote(&mut self, from: Address, vote: &Vote, cx: &mut Cx<'_>) {
+        cx.desk.peers.heard(vote.group, from.node);
+        self.counter = self.counter.max(vote.counter);
+        let Some(txn) = self.txns.get_mut(&vote.txn).filter(|txn| txn.current.is_some()) else {
+            return self.on_stray_vote(from, vote, cx);
+        };
+        let place = txn.others().iter().position(|group| *group == vote.group);
+        match (place, txn.trying(vote.attempt)) {
+            (Some(place), Some(current)) => {
+                current.vote(place + 1, vote.vote);
+                self.settle(vote.txn);
+            }
+            _ => self.on_stray_vote(from, vote, cx),
+        }
+    }
+
+    // A vote for something that is not under way: a yes is a question, too. Decisions are sent again anyhow.
+    fn on_stray_vote(&mut self, from: Address, vote: &Vote, cx: &mut Cx<'_>) {
+        let decided = self.endings.verdict((vote.txn, vote.attempt)).is_some();
+        if vote.vote == VoteKind::Yes && !decided {
+            let inquire = Inquire { txn: vote.txn, attempt: vote.attempt, group: vote.group };
+            self.on_inquire(from, &inquire, cx);
+        }
+    }
+
+    /// A participant has applied a decision.
+    pub(super) fn on_resolved(&mut self, from: Address, resolved: &Resolved, cx: &mut Cx<'_>) {
+        cx.desk.peers.heard(resolved.group, from.node);
+        self.endings.acknowledged((resolved.txn, resolved.attempt), resolved.group, cx.now);
+    }
+
+    /// A participant asks: rows I1 to I6.
+    pub(super) fn on_inquire(&mut self, from: Address, inquire: &Inquire, cx: &mut Cx<'_>) {
+        let Inquire { txn, attempt, group } = *inquire;
+        let known = self.known(txn, attempt);
+        let (row, answer) = inquiry::answer(self.ballot, attempt.ballot, known);
+        cx.effects.trace("inquiry", || format!("{row} {}", label(txn, attempt)));
+        if let Answer::Resolve(verdict) = answer {
+            let resolve = TxnMessage::Resolve(Resolve { txn, attempt, verdict });
+            cx.effects.send_txn(participant(from.node, group), resolve);
+        }
+    }
+
+    fn known(&self, txn: TxnId, attempt: Attempt) -> Known {
+        let current = self.txns.get(&txn).and_then(|txn| txn.current.as_ref());
+        if current.is_some_and(|current| current.attempt == attempt) {
+            Known::UnderWay
+        } else if let Some(verdict) = self.endings.verdict((txn, attempt)) {
+            Known::Decided(verdict)
+        } else if self.txns.contains_key(&txn) || self.endings.has(txn) {
+            Known::Replaced
+        } else {
+            Known::Nothing
+        }
+    }
+
+    /// A node does not lead the group that was meant: what waits for that group is sent to the one that may.
+    pub(super) fn on_redirect(&mut self, from: Address, redirect: &Redirect, cx: &mut Cx<'_>) {
+        if !cx.desk.peers.redirected(from.node, redirect, cx.now) {
+            return;
+        }
+        for (id, txn) in self.txns.iter().take(SLICE) {
+            if let Some(current) = &txn.current
+                && !current.given_up
+                && txn.others().contains(&redirect.group)
+            {
+                send_prepares(*id, txn, current, false, cx);
+            }
+        }
+        self.endings.tell_group(redirect.group, SLICE, cx);
+    }
+
+    /// Does what is due, a slice at a time.
+    pub(super) fn on_timer(&mut self, cx: &mut Cx<'_>) {
+        for _ in 0..SLICE {
+            match self.timers.first() {
+                Some((due, id)) if *due <= cx.now => self.on_due(*id, cx),
+                _ => break,
+            }
+        }
+        self.endings.on_timer(SLICE, cx);
+    }
+
+    /// When there is something to do.
+    pub(super) fn deadline(&self) -> Option<Time> {
+        self.timers.first().map(|(due, _)| *due).into_iter().chain(self.endings.deadline()).min()
+    }
+
+    fn on_due(&mut self, id: TxnId, cx: &mut Cx<'_>) {
+        self.arm(id, None);
+        let Some(txn) = self.txns.get_mut(&id) else { return };
+        let Some(current) = &mut txn.current else { return self.begin(id, cx) };
+        if current.proposed.is_some() || current.given_up {
+            return;
+        }
+        if current.give_up <= cx.now {
+            return self.give_up(id, cx);
+        }
+        let (next, give_up) = (cx.now + cx.desk.resend, current.give_up);
+        if let Some(current) = &txn.current {
+            send_prepares(id, txn, current, true, cx);
+        }
+        self.arm(id, Some(give_up.min(next)));
+    }
+
+    // Preparing has ended. A Begin that is not applied yet may still be: it is kept until its fate is known.
+    fn give_up(&mut self, id: TxnId, cx: &mut Cx<'_>) {
+        let Some(txn) = self.txns.get_mut(&id) else { return };
+        let Some(current) = &mut txn.current else { return };
+        let silent = txn.participants.iter().zip(&current.votes).skip(1).filter(|(_, vote)| vote.is_none());
+        current.unavailable = silent.into_iter().any(|(group, _)| cx.desk.peers.unavailable(*group));
+        current.given_up = true;
+        let (begun, unavailable) = (current.begun, current.unavailable);
+        let attempt = current.attempt;
+        cx.effects.trace("given_up", || label(id, attempt));
+        if begun {
+            self.settle(id);
+        } else {
+            self.answer_late(id, unavailable, cx);
+        }
+    }
+
+    // Moves a transaction's place among the timers.
+    fn arm(&mut self, id: TxnId, due: Option<Time>) {
+        let Some(txn) = self.txns.get_mut(&id) else { return };
+        if let Some(old) = std::mem::replace(&mut txn.due, due) {
+            self.timers.remove(&(old, id));
+        }
+        if let Some(due) = due {
+            self.timers.insert((due, id));
+        }
+    }
+}
+
+// Asks the other participants that have not voted.
+fn send_prepares(id: TxnId, txn: &Txn, current: &Try, again: bool, cx: &mut Cx<'_>) {
+    for (place, group) in txn.participants.iter().enumerate().skip(1) {
+        if current.votes[place].is_some() {
+            continue;
+        }
+        let prepare = Prepare {
+            txn: id,
+            attempt: current.attempt,
+            age: txn.age,
+            participants: txn.participants.clone(),
+            transfer: txn.transfer,
+            deadline: current.give_up.since(cx.now),
+        };
+        cx.ask(*group, again, (RoleKind::Participant, TxnMessage::Prepare(prepare)));
+    }
+}

@@ -1,0 +1,145 @@
+//! The other groups as a role sees them: whom to ask, and when to ask somebody else.
+
+use std::collections::BTreeMap;
+
+use crate::ids::{GroupId, NodeId};
+use crate::message::txn::Redirect;
+use crate::routing::Routes;
+use crate::time::{Span, Time};
+
+/// Routes, and for each group since when it owes an answer.
+pub(super) struct Peers {
+    routes: Routes,
+    contacts: BTreeMap<GroupId, Contact>,
+    patience: Span,
+}
+
+#[derive(Default)]
+struct Contact {
+    // When the first message left that nothing has been heard after.
+    asked: Option<Time>,
+    // When everything for the group was last sent again because of a redirection.
+    hurried: Option<Time>,
+}
+
+/// Redirections lead to sending everything again at most so often for a group: two nodes that each take the other for
+/// the leader must not make us their ball.
+const HURRY: Span = Span::from_millis(5);
+
+impl Peers {
+    /// A group that has been silent for `patience` is asked at another node.
+    pub(super) fn new(routes: Routes, patience: Span) -> Peers {
+        Peers { routes, contacts: BTreeMap::new(), patience }
+    }
+
+    /// The node to send to; nothing if the group is unknown. The answer is expected from now on.
+    pub(super) fn ask(&mut self, group: GroupId, now: Time) -> Option<NodeId> {
+        self.contacts.entry(group).or_default().asked.get_or_insert(now);
+        self.routes.target(group)
+    }
+
+    /// The node to send something to again: another one than before if the group has been silent for too long.
+    pub(super) fn ask_again(&mut self, group: GroupId, now: Time) -> Option<NodeId> {
+        let contact = self.contacts.entry(group).or_default();
+        let asked = *contact.asked.get_or_insert(now);
+        if now.since(asked) >= self.patience {
+            contact.asked = Some(now);
+            self.routes.advance(group);
+        }
+        self.routes.target(group)
+    }
+
+    /// The node to send to for the `turn`-th time: all nodes of the group in turn, the likely leader first.
+    pub(super) fn rotate(&self, group: GroupId, turn: u32) -> Option<NodeId> {
+        let nodes = self.routes.nodes(group);
+        let target = self.routes.target(group)?;
+        let first = nodes.iter().position(|node| *node == target)?;
+        nodes.get((first + turn as usize) % nodes.len()).copied()
+    }
+
+    /// A node spoke as leader of a group.
+    pub(super) fn heard(&mut self, group: GroupId, node: NodeId) {
+        if let Some(contact) = self.contacts.get_mut(&group) {
+            contact.asked = None;
+        }
+        self.routes.confirm(group, node);
+    }
+
+    /// A node does not lead its group. Returns whether what waits for that group should be sent again at once.
+    pub(super) fn redirected(&mut self, from: NodeId, redirect: &Redirect, now: Time) -> bool {
+        self.routes.redirect(redirect.group, from, redirect.leader, redirect.no_quorum);
+        if self.routes.nodes(redirect.group).is_empty() {
+            return false;
+        }
+        let contact = self.contacts.entry(redirect.group).or_default();
+        contact.asked = Some(now);
+        if contact.hurried.is_some_and(|last| now.since(last) < HURRY) {
+            return false;
+        }
+        contact.hurried = Some(now);
+        true
+    }
+
+    /// A connection was made or lost.
+    pub(super) fn link(&mut self, node: NodeId, up: bool) {
+        self.routes.link(node, up);
+    }
+
+    /// Whether the group looks unavailable.
+    pub(super) fn unavailable(&self, group: GroupId) -> bool {
+        self.routes.unavailable(group)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peers() -> Peers {
+        let routes = Routes::new([(GroupId(2), vec![NodeId(4), NodeId(5), NodeId(6)])]);
+        Peers::new(routes, Span::from_millis(100))
+    }
+
+    fn at(millis: u64) -> Time {
+        Time(0) + Span::from_millis(millis)
+    }
+
+    #[test]
+    fn a_silent_node_is_left_only_when_patience_ends() {
+        let (mut peers, g) = (peers(), GroupId(2));
+        assert_eq!(peers.ask(g, at(0)), Some(NodeId(4)));
+        assert_eq!(peers.ask_again(g, at(99)), Some(NodeId(4)));
+        assert_eq!(peers.ask_again(g, at(100)), Some(NodeId(5)));
+        assert_eq!(peers.ask_again(g, at(150)), Some(NodeId(5)));
+        peers.heard(g, NodeId(5));
+        assert_eq!(peers.ask_again(g, at(1000)), Some(NodeId(5)));
+    }
+
+    #[test]
+    fn a_redirection_hurries_but_not_all_the_time() {
+        let (mut peers, g) = (peers(), GroupId(2));
+        let redirect = |leader| Redirect { group: g, leader: Some(NodeId(leader)), no_quorum: false };
+        peers.ask(g, at(0));
+        assert!(peers.redirected(NodeId(4), &redirect(6), at(1)));
+        assert_eq!(peers.ask(g, at(1)), Some(NodeId(6)));
+        assert!(!peers.redirected(NodeId(6), &redirect(4), at(2)));
+        assert_eq!(peers.ask(g, at(2)), Some(NodeId(4)), "the hint is followed all the same");
+        assert!(peers.redirected(NodeId(4), &redirect(6), at(6)));
+    }
+
+    #[test]
+    fn a_group_that_does_not_exist_takes_no_memory() {
+        let mut peers = peers();
+        let redirect = Redirect { group: GroupId(9), leader: None, no_quorum: true };
+        assert!(!peers.redirected(NodeId(4), &redirect, at(0)));
+        assert!(peers.contacts.is_empty());
+    }
+
+    #[test]
+    fn all_nodes_are_asked_in_turn() {
+        let peers = peers();
+        let asked: Vec<_> = (0..4).map(|turn| peers.rotate(GroupId(2), turn).unwrap().0).collect();
+        assert_eq!(asked, [4, 5, 6, 4]);
+        assert_eq!(peers.rotate(GroupId(9), 0), None);
+    }
+}
