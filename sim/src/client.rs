@@ -381,7 +381,7 @@ fn results(
         if let Some(result) = results.get_mut(item.index as usize) {
             result.1 = match item.result {
                 TransferResult::Done(outcome) => Some(outcome),
-                TransferResult::Retry | TransferResult::Moved => None,
+                _ => None,
             };
         }
     }

@@ -26,6 +26,7 @@ pub mod faults;
 pub mod history;
 pub mod network;
 pub mod node;
+pub mod roles;
 pub mod run;
 pub mod shape;
 pub mod trace;

@@ -32,7 +32,11 @@ fn every_seed_keeps_every_promise() {
 fn two_runs_of_a_seed_are_equal() {
     for seed in 0..5 {
         let (first, second) = (REAL.run(seed, 0), REAL.run(seed, 100));
-        assert_eq!((first.hash, first.events, first.length), (second.hash, second.events, second.length), "seed {seed}");
+        assert_eq!(
+            (first.hash, first.events, first.length),
+            (second.hash, second.events, second.length),
+            "seed {seed}"
+        );
     }
 }
 
