@@ -182,8 +182,7 @@ fn crash_at(point: Point, crash: Crash, seed: u64) -> Vec<String> {
     let mut world = World::new(&swarm, &fakes, Checkers::none(), &mut Rng::new(seed), 0);
     world.trap = Some(Trap { node: 0, point, crash, length: 10_000 });
     world.run();
-    let diary = fakes.diary.borrow().clone();
-    diary
+    fakes.diary.take()
 }
 
 #[test]
