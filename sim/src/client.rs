@@ -58,9 +58,9 @@ impl ClientOptions {
     /// Draws what clients do.
     pub fn draw(rng: &mut Rng) -> ClientOptions {
         ClientOptions {
-            mean_pause: pick(rng, &[20_000, 100_000, 300_000]),
-            in_flight: between(rng, 1, 4),
-            largest_batch: pick(rng, &[1, 1, 4]),
+            mean_pause: pick(rng, &[50_000, 200_000, 1_000_000]),
+            in_flight: between(rng, 1, 3),
+            largest_batch: pick(rng, &[1, 1, 3]),
             reads: pick(rng, &[0, 20, 50]),
             across: pick(rng, &[0, 30, 70, 100]),
             largest_amount: pick(rng, &[1, 20, 200]),

@@ -109,8 +109,10 @@ impl Image {
     }
 
     fn learn(&mut self, record: &LearnRecord) -> Result<(), String> {
-        if record.start != self.chosen {
-            return Err(format!("learns from {} with {} chosen", record.start, self.chosen));
+        // A replica may know more to be chosen than it has written down.
+        if record.start < self.chosen || record.start > self.length() {
+            let (chosen, length) = (self.chosen, self.length());
+            return Err(format!("learns from {} with {chosen} chosen of {length}", record.start));
         }
         let start = record.start.0 as usize;
         let overlap = record.entries.len().min(self.log.len() - start);

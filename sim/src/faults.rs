@@ -128,8 +128,8 @@ impl Swarm {
             mean_length: pick(rng, &[100_000, 500_000, 2_000_000]),
             most_down: pick(rng, &[1, 1, 2, shape.nodes().len()]),
             clients: ClientOptions::draw(rng),
-            client_count: between(rng, 2, 6) as u32,
-            safety: between(rng, 5_000_000, 20_000_000),
+            client_count: between(rng, 1, 5) as u32,
+            safety: between(rng, 3_000_000, 15_000_000),
             liveness: 120_000_000,
             shape,
         }
@@ -143,7 +143,7 @@ fn network(rng: &mut Rng) -> NetworkOptions {
         duplicate: pick(rng, &[0, 0, 10, 100]),
         straggler: pick(rng, &[0, 0, 2, 20]),
         straggler_delay: pick(rng, &[500_000, 3_000_000, 10_000_000]),
-        in_order: rng.chance(50),
+        in_order: rng.chance(75),
     }
 }
 
