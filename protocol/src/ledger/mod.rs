@@ -1,17 +1,58 @@
-//! The replicated state machine.
+//! The replicated state machine: accounts, transfers, ids, sessions, queues, and the records of transactions.
+//!
+//! Every replica of a group applies the same entries in the same order and holds, after each, the same state; what
+//! applying yields ([`output::Output`]) is the same, too, and only the leader's node does something with it. So a vote
+//! or an answer survives a failover: it is a function of the log.
+//!
+//! **An entry.** Log time becomes the larger of the last and the entry's own (hazard S26). Then, in this order
+//! (hazard A5): what has expired goes; the waiters that this released are looked at; and for each command, it is
+//! carried out, and the waiters that it released are looked at, in the order of the queue, until nobody moves any
+//! more. That ends, because whoever moves leaves the queue. An entry may hold thousands of operations, so
+//! [`Ledger::apply`] takes a budget and goes on where it stopped.
+//!
+//! **Money.** An account has its totals, an interval around them for what is in doubt (`doubt`), and what
+//! waits at it (`queue`). What is granted can always be applied. In each ledger, debits less credits equal what was
+//! sent to other groups less what was received (hazard A1): asserted at each posting.
+//!
+//! **Bad input.** The envelope of an entry was made by a leader, so bytes that are no entry are a broken invariant. The
+//! body of a client's command is opaque until it is applied here: whatever it says ends in an output (hazard S4).
 
+mod accounts;
+mod apply;
+mod arena;
+mod digest;
+mod doubt;
+mod ids;
 pub mod model;
 pub mod output;
+mod pages;
+mod posted;
+mod queue;
 pub mod records;
+mod sessions;
+mod transactions;
+mod transfers;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
 
 use crate::ids::{AccountId, Attempt, Ballot, Epoch, GroupId, Slot, TxnId};
 use crate::message::command::Member;
-use crate::message::operator::{AccountsCall, AccountsPage, PageCall, PendingPage, PostedDigest, PostedPage, Totals};
 use crate::placement::map::ShardMap;
 use crate::time::{LogTime, Span};
-use model::{Account, Outcome};
+use accounts::{Accounts, Place, Whereabouts};
+use apply::Work;
+use doubt::Doubts;
+use ids::Ids;
+use model::{Account, Outcome, Transfer};
 use output::Output;
+use posted::PostedLog;
+use queue::{Key, Queue, Wake};
 use records::{Coordinated, InDoubt};
+use sessions::Sessions;
+use transactions::Transactions;
 
 /// What a group begins with: a function of the cluster's shape, the same on every replica.
 #[derive(Clone, Debug)]
@@ -63,25 +104,94 @@ pub enum ReadState {
     Moved,
 }
 
-/// The state of a group's accounts, ids, sessions, queues and transactions.
-pub struct Ledger {}
+/// What crossed the group's border in one ledger, and what the accounts make of it; all modulo 2^128.
+#[derive(Clone, Copy, Debug, Default)]
+struct Flow {
+    sent: u128,
+    received: u128,
+    /// Debits posted less credits posted.
+    difference: u128,
+}
 
-#[allow(unused_variables, missing_docs)]
+/// The state of a group's accounts, ids, sessions, queues and transactions.
+pub struct Ledger {
+    group: GroupId,
+    limits: Limits,
+    applied: Slot,
+    time: LogTime,
+    leader: Ballot,
+    members: Option<Vec<Member>>,
+    counter: u64,
+    accounts: Accounts,
+    doubts: Doubts,
+    ids: Ids,
+    posted: PostedLog,
+    flows: BTreeMap<u32, Flow>,
+    queue: Queue,
+    wake: Wake,
+    sessions: Sessions,
+    transactions: Transactions,
+    work: Option<Box<Work>>,
+    /// Kept between batches, so that they do not allocate.
+    scratch: Vec<(Transfer, u128)>,
+}
+
 impl Ledger {
     /// The state before the first entry. `seed` is for the hash tables and may differ per replica.
+    ///
+    /// # Panics
+    /// If the opening balances of a shard do not fit 128 bits: whoever reads the configuration checks that.
     pub fn new(seed: u64, genesis: &Genesis) -> Ledger {
-        unimplemented!()
+        Ledger {
+            group: genesis.group,
+            limits: genesis.limits,
+            applied: Slot(0),
+            time: LogTime(0),
+            leader: Ballot::default(),
+            members: None,
+            counter: 0,
+            accounts: Accounts::new(seed, genesis),
+            doubts: Doubts::new(seed),
+            ids: Ids::new(seed),
+            posted: PostedLog::new(),
+            flows: BTreeMap::new(),
+            queue: Queue::new(seed, genesis.limits.waiting),
+            wake: Wake::default(),
+            sessions: Sessions::new(seed, &genesis.limits),
+            transactions: Transactions::default(),
+            work: None,
+            scratch: Vec::new(),
+        }
     }
 
-    /// Begins to apply the entry at `slot`, which must be the next; the last one must be done. `entry` is an encoded
-    /// `command::Entry`.
+    /// Begins to apply the entry at `slot`. `entry` is an encoded `command::Entry`.
+    ///
+    /// # Panics
+    /// If `slot` is not the next, the last entry is not done, or the bytes are no entry: only what a leader has made
+    /// is ever chosen.
     pub fn begin(&mut self, slot: Slot, entry: &[u8]) {
-        unimplemented!()
+        assert!(self.work.is_none(), "entries are applied one after the other");
+        assert_eq!(slot, self.applied, "entries are applied in their order");
+        let work = Work::new(slot, entry);
+        self.time = self.time.max(work.time());
+        self.work = Some(Box::new(work));
     }
 
     /// Applies up to about `budget` operations of the entry begun; returns whether it is done.
+    ///
+    /// # Panics
+    /// If no entry is begun.
     pub fn apply(&mut self, budget: usize, outputs: &mut Vec<Output>) -> bool {
-        unimplemented!()
+        let mut work = self.work.take().expect("an entry is begun before it is applied");
+        for _ in 0..budget.max(1) {
+            if self.advance(&mut work, outputs) {
+                assert!(self.wake.is_empty(), "an entry ends when nobody moves any more");
+                self.applied = self.applied.next();
+                return true;
+            }
+        }
+        self.work = Some(work);
+        false
     }
 
     /// How many operations the last call of `apply` has done.
@@ -96,86 +206,83 @@ impl Ledger {
 
     /// How many entries are wholly applied.
     pub fn applied(&self) -> Slot {
-        unimplemented!()
+        self.applied
     }
 
     /// Whether an entry is begun and not done.
     pub fn is_busy(&self) -> bool {
-        unimplemented!()
+        self.work.is_some()
     }
 
     /// The replicated log time.
     pub fn time(&self) -> LogTime {
-        unimplemented!()
+        self.time
     }
 
     /// The ballot of the last `LeaderStart` applied.
     pub fn leader(&self) -> Ballot {
-        unimplemented!()
+        self.leader
     }
 
     /// The members that the group's first entry recorded.
     pub fn members(&self) -> Option<&[Member]> {
-        unimplemented!()
+        self.members.as_deref()
     }
 
     /// The version of the shard map.
     pub fn epoch(&self) -> Epoch {
-        unimplemented!()
+        self.accounts.map().epoch
     }
 
-    /// The age counter.
+    /// The age counter: a Lamport clock for the order of waiting (hazard L6).
     pub fn counter(&self) -> u64 {
-        unimplemented!()
+        self.counter
     }
 
     /// An account outside the log.
     pub fn read(&self, account: AccountId) -> ReadState {
-        unimplemented!()
+        match self.accounts.whereabouts(account) {
+            Whereabouts::Here(place) if self.is_in_doubt(place) => ReadState::InDoubt,
+            Whereabouts::Here(place) => ReadState::Ready(Some(self.accounts.row(place).account)),
+            Whereabouts::Missing | Whereabouts::Nowhere => ReadState::Ready(None),
+            Whereabouts::Elsewhere => ReadState::Moved,
+        }
+    }
+
+    fn is_in_doubt(&self, place: Place) -> bool {
+        self.doubts.at(&self.accounts, place).is_some_and(doubt::Busy::in_doubt)
     }
 
     /// The outcome of an id as applied here.
     pub fn outcome(&self, txn: TxnId) -> Option<Outcome> {
-        unimplemented!()
+        self.ids.outcome(txn)
     }
 
     /// Whether something under this id is in doubt or waits.
     pub fn is_under_way(&self, txn: TxnId) -> bool {
-        unimplemented!()
+        self.queue.transfer(txn).is_some() || self.transactions.is_under_way(txn)
     }
 
     /// Everything that this group coordinates, in a fixed order.
     pub fn coordinated(&self) -> Vec<Coordinated> {
-        unimplemented!()
+        self.transactions.coordinated().cloned().collect()
     }
 
     /// Everything in doubt or waiting here that another group decides, in a fixed order.
     pub fn in_doubt(&self) -> Vec<InDoubt> {
-        unimplemented!()
+        self.transactions.in_doubt().filter(|row| row.coordinator != self.group).collect()
     }
 
     /// One attempt that this group coordinates.
     pub fn coordinated_one(&self, txn: TxnId, attempt: Attempt) -> Option<Coordinated> {
-        unimplemented!()
+        self.transactions.record(txn).filter(|record| record.attempt == attempt).cloned()
     }
 
-    pub fn accounts_page(&self, call: &AccountsCall) -> AccountsPage {
-        unimplemented!()
-    }
-
-    pub fn posted_page(&self, call: &PageCall) -> PostedPage {
-        unimplemented!()
-    }
-
-    pub fn posted_digest(&self, call: &PageCall) -> PostedDigest {
-        unimplemented!()
-    }
-
-    pub fn pending_page(&self) -> PendingPage {
-        unimplemented!()
-    }
-
-    pub fn totals(&self) -> Totals {
-        unimplemented!()
+    /// Whoever waits at an account must be looked at again, from the first on or from the one after `after`.
+    fn stir(&mut self, place: Place, after: Option<Key>) {
+        let next = self.doubts.at(&self.accounts, place).and_then(|busy| busy.next_claim(after));
+        if let Some(key) = next {
+            self.wake.mark(place, key);
+        }
     }
 }

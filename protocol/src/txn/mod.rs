@@ -83,6 +83,7 @@ mod coordinator;
 mod inquiry;
 mod participant;
 mod peers;
+pub mod table;
 #[cfg(test)]
 mod tests;
 

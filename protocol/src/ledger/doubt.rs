@@ -1,0 +1,355 @@
+//! What is in doubt and what waits at an account, and what that leaves room for.
+//!
+//! A prepared transaction may still commit or abort, so an account has not one balance but an interval. `low` takes off
+//! every in-doubt debit and counts no in-doubt credit; `high` the reverse. An operation that `low` allows succeeds at
+//! once, whatever becomes of the transactions in doubt; one that `high` does not allow is rejected at once; anything
+//! between waits (hazard S3). Totals that might overflow are treated alike: what is granted can always be applied
+//! (hazard S4). The user's own pending amounts count as taken and never as received, in both.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::accounts::{Accounts, Place};
+use super::model::{Account, Flags, Reason};
+use super::queue::{Key, Lane};
+use crate::ids::{Age, TxnId};
+use crate::table::Table;
+
+/// A place in the order of waiting; smaller is older. The transaction makes it unique.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) struct Rank {
+    /// Given once, kept over retries.
+    pub(super) age: Age,
+    /// Breaks ties.
+    pub(super) txn: TxnId,
+}
+
+/// The net effect of an operation on one account.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Effect {
+    /// The account.
+    pub(super) place: Place,
+    /// What goes out.
+    pub(super) debit: u128,
+    /// What comes in.
+    pub(super) credit: u128,
+}
+
+/// The effects of an operation in this group: one for each account that it owns.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Effects {
+    list: [Effect; 2],
+    len: u8,
+}
+
+impl Effects {
+    /// Appends an effect; a transfer has at most two.
+    pub(super) fn push(&mut self, effect: Effect) {
+        self.list[usize::from(self.len)] = effect;
+        self.len += 1;
+    }
+
+    /// The effects.
+    pub(super) fn as_slice(&self) -> &[Effect] {
+        &self.list[..usize::from(self.len)]
+    }
+}
+
+/// Whether there is room for an operation.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Fit {
+    /// In every case.
+    Now,
+    /// That depends on what is in doubt, or on what waits ahead of it.
+    Later,
+    /// In no case.
+    Never(Reason),
+}
+
+/// Which waiting operations an operation may not overtake (hazard L3).
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Ahead {
+    /// All of them: a one-group operation that arrives.
+    All,
+    /// All prepares, and one-group operations that are older: a prepare that arrives.
+    Older(Rank),
+    /// Those before it in the queue: an operation that waits itself.
+    Before(Key),
+}
+
+/// What a waiting operation would do to an account.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Claim {
+    /// How old it is.
+    pub(super) rank: Rank,
+    /// What would go out.
+    pub(super) debit: u128,
+    /// What would come in.
+    pub(super) credit: u128,
+}
+
+/// An account at which something is in doubt or waits.
+#[derive(Default)]
+pub(super) struct Busy {
+    debits: u128,
+    credits: u128,
+    /// What is prepared here, the oldest first.
+    prepared: BTreeSet<Rank>,
+    /// What waits here, in the order of the queue.
+    claims: BTreeMap<Key, Claim>,
+}
+
+impl Busy {
+    /// Whether anything is in doubt.
+    pub(super) fn in_doubt(&self) -> bool {
+        !self.prepared.is_empty()
+    }
+
+    /// The first waiter after `key`, or the first of all.
+    pub(super) fn next_claim(&self, after: Option<Key>) -> Option<Key> {
+        match after {
+            None => self.claims.first_key_value().map(|(key, _)| *key),
+            Some(after) => {
+                let bounds = (std::ops::Bound::Excluded(after), std::ops::Bound::Unbounded);
+                self.claims.range(bounds).next().map(|(key, _)| *key)
+            }
+        }
+    }
+
+    /// Whether a read waits here that is older than `rank`: prepares may not go before it (hazard L4).
+    fn older_read(&self, rank: Rank) -> bool {
+        // All reads of an account share one, and reads come first.
+        self.claims.first_key_value().is_some_and(|(key, claim)| key.lane == Lane::Read && claim.rank < rank)
+    }
+
+    /// Whether everything prepared or waiting here is younger than `rank`, so that a prepare may wait for it. Prepares
+    /// wait in such an order that the last is the oldest, one-group operations in the order of their ages.
+    fn all_younger(&self, rank: Rank) -> bool {
+        let local = Key { lane: Lane::Local, arrival: 0 };
+        let oldest_prepare = self.claims.range(..local).next_back().map(|(_, claim)| claim.rank);
+        let oldest_local = self.claims.range(local..).next().map(|(_, claim)| claim.rank);
+        self.all_prepared_younger(rank)
+            && oldest_prepare.is_none_or(|other| rank < other)
+            && oldest_local.is_none_or(|other| rank < other)
+    }
+
+    fn all_prepared_younger(&self, rank: Rank) -> bool {
+        self.prepared.first().is_none_or(|oldest| rank < *oldest)
+    }
+
+    /// Whether the amounts that wait ahead take more than `spare`.
+    fn ahead_exceeds(&self, ahead: Ahead, spare: u128, amount: impl Fn(&Claim) -> u128) -> bool {
+        let mut sum: u128 = 0;
+        for (key, claim) in &self.claims {
+            match ahead {
+                Ahead::Before(own) if *key >= own => return false,
+                // One-group operations wait in the order of their ages: all that follow are younger, too.
+                Ahead::Older(rank) if key.lane == Lane::Local && claim.rank > rank => return false,
+                _ => sum = sum.saturating_add(amount(claim)),
+            }
+            if sum > spare {
+                return true;
+            }
+        }
+        false
+    }
+}
+
+/// Room in the totals: `Later` if only what is in doubt may make them overflow.
+fn room(account: &Account, busy: Option<&Busy>, effect: &Effect) -> Fit {
+    let sums = busy.map_or((0, 0), |busy| (busy.debits, busy.credits));
+    let sides = [
+        (account.debits_posted, account.debits_pending, effect.debit, sums.0),
+        (account.credits_posted, account.credits_pending, effect.credit, sums.1),
+    ];
+    let mut fit = Fit::Now;
+    for (posted, pending, amount, in_doubt) in sides {
+        let Some(total) = posted.checked_add(pending).and_then(|sum| sum.checked_add(amount)) else {
+            return Fit::Never(Reason::Overflow);
+        };
+        if amount > 0 && total.checked_add(in_doubt).is_none() {
+            fit = Fit::Later;
+        }
+    }
+    fit
+}
+
+/// Room under one limit: `amount` more on the limited side, whose total is `used`, against the other side's `granted`.
+/// `taken` and `coming` are in doubt on the limited and on the other side.
+fn margin(used: u128, granted: u128, taken: u128, coming: u128, amount: u128) -> Result<Option<u128>, ()> {
+    let high = granted.saturating_add(coming).saturating_sub(used);
+    if amount > high {
+        return Err(());
+    }
+    // What is left over if everything in doubt goes against it.
+    Ok(granted.checked_sub(used).and_then(|rest| rest.checked_sub(taken)).and_then(|low| low.checked_sub(amount)))
+}
+
+/// Room under the account's rules.
+fn limit(account: &Account, busy: Option<&Busy>, effect: &Effect, ahead: Ahead) -> Fit {
+    let (debits, credits) = busy.map_or((0, 0), |busy| (busy.debits, busy.credits));
+    let used_debits = account.debits_posted.saturating_add(account.debits_pending);
+    let used_credits = account.credits_posted.saturating_add(account.credits_pending);
+    let mut fit = Fit::Now;
+    if effect.debit > 0 && account.flags.has(Flags::DEBITS_MUST_NOT_EXCEED_CREDITS) {
+        match margin(used_debits, account.credits_posted, debits, credits, effect.debit) {
+            Err(()) => return Fit::Never(Reason::ExceedsCredits),
+            Ok(None) => fit = Fit::Later,
+            Ok(Some(spare)) => {
+                if busy.is_some_and(|busy| busy.ahead_exceeds(ahead, spare, |claim| claim.debit)) {
+                    fit = Fit::Later;
+                }
+            }
+        }
+    }
+    if effect.credit > 0 && account.flags.has(Flags::CREDITS_MUST_NOT_EXCEED_DEBITS) {
+        match margin(used_credits, account.debits_posted, credits, debits, effect.credit) {
+            Err(()) => return Fit::Never(Reason::ExceedsDebits),
+            Ok(None) => fit = Fit::Later,
+            Ok(Some(spare)) => {
+                if busy.is_some_and(|busy| busy.ahead_exceeds(ahead, spare, |claim| claim.credit)) {
+                    fit = Fit::Later;
+                }
+            }
+        }
+    }
+    fit
+}
+
+/// Whether an account's rules limit an effect: then it waits its turn there.
+fn is_limited(account: &Account, effect: &Effect) -> bool {
+    (effect.debit > 0 && account.flags.has(Flags::DEBITS_MUST_NOT_EXCEED_CREDITS))
+        || (effect.credit > 0 && account.flags.has(Flags::CREDITS_MUST_NOT_EXCEED_DEBITS))
+}
+
+/// The accounts at which something is in doubt or waits. An account's row says whether it is among them, so that the
+/// others cost no lookup.
+pub(super) struct Doubts {
+    busy: Table<Place, Busy>,
+}
+
+impl Doubts {
+    /// Nothing is in doubt.
+    pub(super) fn new(seed: u64) -> Doubts {
+        Doubts { busy: Table::new(seed, 64) }
+    }
+
+    /// What is in doubt or waits at an account.
+    pub(super) fn at(&self, accounts: &Accounts, place: Place) -> Option<&Busy> {
+        if accounts.row(place).busy { self.busy.get(&place) } else { None }
+    }
+
+    fn at_mut(&mut self, accounts: &mut Accounts, place: Place) -> &mut Busy {
+        let row = accounts.row_mut(place);
+        if !row.busy {
+            row.busy = true;
+            self.busy.insert(place, Busy::default());
+        }
+        self.busy.get_mut(&place).expect("a busy account has a row")
+    }
+
+    /// Forgets an account at which nothing is in doubt or waits any more.
+    fn tidy(&mut self, accounts: &mut Accounts, place: Place) {
+        let idle = self.busy.get(&place).is_some_and(|busy| busy.prepared.is_empty() && busy.claims.is_empty());
+        if idle {
+            let busy = self.busy.remove(&place).expect("it was just there");
+            assert!(busy.debits == 0 && busy.credits == 0, "no effect is in doubt without a transaction");
+            accounts.row_mut(place).busy = false;
+        }
+    }
+
+    /// Whether there is room for an operation in `ledger`. The checks are made in a fixed order, each on all accounts.
+    pub(super) fn judge(&self, accounts: &Accounts, ledger: u32, effects: &Effects, ahead: Ahead) -> Fit {
+        let effects = effects.as_slice();
+        if effects.iter().any(|effect| accounts.row(effect.place).account.ledger != ledger) {
+            return Fit::Never(Reason::LedgerMismatch);
+        }
+        if effects.iter().any(|effect| accounts.row(effect.place).account.flags.has(Flags::CLOSED)) {
+            return Fit::Never(Reason::Closed);
+        }
+        let rooms = effects
+            .iter()
+            .map(|effect| room(&accounts.row(effect.place).account, self.at(accounts, effect.place), effect));
+        let limits = effects
+            .iter()
+            .map(|effect| limit(&accounts.row(effect.place).account, self.at(accounts, effect.place), effect, ahead));
+        let mut all = Fit::Now;
+        for fit in rooms.chain(limits) {
+            match fit {
+                Fit::Now => {}
+                Fit::Later => all = Fit::Later,
+                Fit::Never(_) => return fit,
+            }
+        }
+        all
+    }
+
+    /// Where an operation that waits has to be looked at again: where a rule limits it, and where only what is in
+    /// doubt leaves no room. An account that merely receives is not among them: its traffic must not wake it.
+    pub(super) fn obstacles(&self, accounts: &Accounts, effects: &Effects) -> Effects {
+        let mut found = Effects::default();
+        for effect in effects.as_slice() {
+            let account = &accounts.row(effect.place).account;
+            let full = room(account, self.at(accounts, effect.place), effect) != Fit::Now;
+            if full || is_limited(account, effect) {
+                found.push(*effect);
+            }
+        }
+        assert!(!found.as_slice().is_empty(), "what waits, waits for something");
+        found
+    }
+
+    /// Whether a read that is older than the prepare waits at one of its accounts.
+    pub(super) fn read_is_ahead(&self, accounts: &Accounts, effects: &Effects, rank: Rank) -> bool {
+        effects.as_slice().iter().filter_map(|e| self.at(accounts, e.place)).any(|busy| busy.older_read(rank))
+    }
+
+    /// Whether a prepare is older than everything in its way: then it may wait (hazards L1, L2).
+    pub(super) fn may_wait(&self, accounts: &Accounts, effects: &Effects, rank: Rank) -> bool {
+        effects.as_slice().iter().filter_map(|e| self.at(accounts, e.place)).all(|busy| busy.all_younger(rank))
+    }
+
+    /// Whether a prepare that waits is still older than everything that was prepared meanwhile: then it may go on.
+    pub(super) fn may_go_on_waiting(&self, accounts: &Accounts, effects: &Effects, rank: Rank) -> bool {
+        let mut busy = effects.as_slice().iter().filter_map(|e| self.at(accounts, e.place));
+        busy.all(|busy| busy.all_prepared_younger(rank))
+    }
+
+    /// Holds the effects of a transaction that has voted yes.
+    pub(super) fn hold(&mut self, accounts: &mut Accounts, effects: &Effects, rank: Rank) {
+        for effect in effects.as_slice() {
+            let busy = self.at_mut(accounts, effect.place);
+            busy.debits = busy.debits.checked_add(effect.debit).expect("a granted effect fits with all in doubt");
+            busy.credits = busy.credits.checked_add(effect.credit).expect("a granted effect fits with all in doubt");
+            assert!(busy.prepared.insert(rank), "a transaction is prepared once at an account");
+        }
+    }
+
+    /// Lets go of the effects of a transaction.
+    pub(super) fn release(&mut self, accounts: &mut Accounts, effects: &Effects, rank: Rank) {
+        for effect in effects.as_slice() {
+            let busy = self.at_mut(accounts, effect.place);
+            busy.debits = busy.debits.checked_sub(effect.debit).expect("what is let go was held");
+            busy.credits = busy.credits.checked_sub(effect.credit).expect("what is let go was held");
+            assert!(busy.prepared.remove(&rank), "what is let go was held");
+            self.tidy(accounts, effect.place);
+        }
+    }
+
+    /// An operation begins to wait at the places of `effects`.
+    pub(super) fn claim(&mut self, accounts: &mut Accounts, key: Key, rank: Rank, effects: &Effects) {
+        for effect in effects.as_slice() {
+            let claim = Claim { rank, debit: effect.debit, credit: effect.credit };
+            let before = self.at_mut(accounts, effect.place).claims.insert(key, claim);
+            assert!(before.is_none(), "an operation waits once at an account");
+        }
+    }
+
+    /// An operation no longer waits at the places of `effects`.
+    pub(super) fn unclaim(&mut self, accounts: &mut Accounts, key: Key, effects: &Effects) {
+        for effect in effects.as_slice() {
+            let claim = self.at_mut(accounts, effect.place).claims.remove(&key);
+            assert!(claim.is_some(), "an operation waits where it was put");
+            self.tidy(accounts, effect.place);
+        }
+    }
+}

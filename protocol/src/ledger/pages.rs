@@ -1,0 +1,148 @@
+//! What operators ask: pages of accounts and transfers, what is pending, totals and digests.
+
+use std::collections::BTreeMap;
+
+use xxhash_rust::xxh3::Xxh3;
+
+use super::Ledger;
+use super::accounts::{NO_TRANSFER, Place};
+use super::digest::Sum;
+use super::model::BATCH_LIMIT;
+use super::queue::{Lane, Operation, Waiter};
+use crate::ids::AccountId;
+use crate::message::operator::{
+    AccountsCall, AccountsPage, LedgerTotals, PageCall, PendingPage, PendingRow, PostedDigest, PostedPage, Totals,
+};
+use crate::wire::codec::Encode;
+
+/// The most rows of an answer, whatever was asked for: an answer fits a frame, and a step its time.
+const PAGE_LIMIT: usize = BATCH_LIMIT;
+
+/// The most rows that are looked at for one page of accounts.
+const SCAN_LIMIT: usize = 16_384;
+
+/// The most pending transactions that are shown.
+const PENDING_LIMIT: usize = 1000;
+
+/// Positions of accounts count within a shard; the shard is in the upper bits.
+const SHARD_SHIFT: u32 = 32;
+
+impl Ledger {
+    /// A page of accounts, shard by shard in the order of creation. A position names the shard in its upper 32 bits,
+    /// so go on at `next`; a page may be shorter than the limit, or empty, and have a next one.
+    pub fn accounts_page(&self, call: &AccountsCall) -> AccountsPage {
+        let mut page = AccountsPage { accounts: Vec::new(), next: None, applied: self.applied };
+        let Ok(shard) = u16::try_from(call.from >> SHARD_SHIFT) else { return page };
+        let from = Place { shard, position: call.from as u32 };
+        let limit = (call.limit as usize).min(PAGE_LIMIT);
+        for (looked_at, (place, row)) in self.accounts.from(from).enumerate() {
+            if page.accounts.len() == limit || looked_at == SCAN_LIMIT {
+                page.next = Some(u64::from(place.shard) << SHARD_SHIFT | u64::from(place.position));
+                break;
+            }
+            let changed = row.last != NO_TRANSFER;
+            let reserved = self.accounts.is_reserved(row.account.id);
+            if (changed || !call.changed) && (call.reserved || !reserved) {
+                page.accounts.push(row.account);
+            }
+        }
+        page
+    }
+
+    /// A page of posted transfers in their order: at most [`BATCH_LIMIT`], whatever was asked for.
+    pub fn posted_page(&self, call: &PageCall) -> PostedPage {
+        let limit = (call.limit as usize).min(PAGE_LIMIT);
+        let rows = self.posted.from(call.from).take(limit).map(|row| row.posted).collect();
+        PostedPage { rows, total: self.posted.len(), applied: self.applied }
+    }
+
+    /// A digest of a range of posted transfers: of at most [`BATCH_LIMIT`], whatever was asked for; `rows` says of how
+    /// many.
+    pub fn posted_digest(&self, call: &PageCall) -> PostedDigest {
+        let limit = (call.limit as usize).min(PAGE_LIMIT);
+        let mut hash = Xxh3::new();
+        let mut bytes = Vec::new();
+        let mut rows = 0;
+        for row in self.posted.from(call.from).take(limit) {
+            bytes.clear();
+            row.posted.encode(&mut bytes);
+            hash.update(&bytes);
+            rows += 1;
+        }
+        PostedDigest { digest: hash.digest128(), rows, total: self.posted.len(), applied: self.applied }
+    }
+
+    /// What is in doubt or waits for its vote: at most 1,000 of it.
+    pub fn pending_page(&self) -> PendingPage {
+        let rows = self.transactions.in_doubt().take(PENDING_LIMIT).map(|row| PendingRow {
+            txn: row.txn,
+            attempt: row.attempt,
+            coordinator: row.coordinator,
+            since: row.since,
+            waiting: row.waiting,
+        });
+        PendingPage {
+            rows: rows.collect(),
+            total: self.transactions.held_len() as u64,
+            waiting: self.queue.len() as u64,
+            time: self.time,
+        }
+    }
+
+    /// The totals, recomputed from the accounts; equal on all replicas between the same two entries.
+    pub fn totals(&self) -> Totals {
+        let mut ledgers: BTreeMap<u32, LedgerTotals> = BTreeMap::new();
+        let mut sum = Sum::default();
+        for (place, row) in self.accounts.from(Place::default()) {
+            let account = &row.account;
+            let totals = ledgers.entry(account.ledger).or_default();
+            totals.ledger = account.ledger;
+            totals.debits = totals.debits.wrapping_add(account.debits_posted);
+            totals.credits = totals.credits.wrapping_add(account.credits_posted);
+            sum.row(b'a', &[account, &self.accounts.shard(place), &place.position, &row.last]);
+        }
+        for (ledger, flow) in &self.flows {
+            let totals = ledgers.entry(*ledger).or_default();
+            (totals.sent, totals.received) = (flow.sent, flow.received);
+            sum.row(b'f', &[ledger, &flow.sent, &flow.received, &flow.difference]);
+        }
+        sum.add(self.ids.sum());
+        sum.add(self.posted.sum());
+        self.sessions.digest(&mut sum);
+        self.transactions.digest(&mut sum);
+        for (key, waiter) in self.queue.iter() {
+            digest_waiter(&mut sum, key.lane, key.arrival, waiter);
+        }
+        let clocks: [&dyn Encode; 4] = [&self.applied, &self.time, &self.counter, &self.queue.arrivals()];
+        let leaders: [&dyn Encode; 3] = [&self.leader, &self.members, &self.epoch()];
+        sum.row(b'g', &[&clocks[..], &leaders[..]].concat());
+        Totals {
+            applied: self.applied,
+            digest: sum.total(),
+            accounts: self.accounts.len() as u64,
+            posted: self.posted.len(),
+            ids: self.ids.len() as u64,
+            in_doubt: self.transactions.prepared_len() as u64,
+            coordinated: self.transactions.records_len() as u64,
+            waiting: self.queue.len() as u64,
+            ledgers: ledgers.into_values().collect(),
+            epoch: self.epoch(),
+        }
+    }
+}
+
+fn digest_waiter(sum: &mut Sum, lane: Lane, arrival: u64, waiter: &Waiter) {
+    let lane = lane as u8;
+    let (kind, account, content) = match &waiter.operation {
+        Operation::Transfer(waiting) => (1u8, AccountId(0), waiting.digest),
+        Operation::Prepare(_) => (2, AccountId(0), 0),
+        Operation::Read(account, _) => (3, *account, 0),
+    };
+    let head: [&dyn Encode; 4] = [&lane, &arrival, &waiter.rank.age, &waiter.rank.txn];
+    let rest: [&dyn Encode; 4] = [&waiter.deadline, &kind, &account, &content];
+    sum.row(b'w', &[head, rest].concat());
+    for (number, asker) in waiter.askers.iter().enumerate() {
+        let number = number as u64;
+        sum.row(b'q', &[&arrival, &number, &asker.command, &asker.index, &asker.session]);
+    }
+}

@@ -1,0 +1,244 @@
+//! What waits: one queue per group, bounded, deterministic, in log time.
+//!
+//! A waiter holds nothing; it is all or nothing. The queue has three lanes. Reads come first: they are looked at before
+//! anything is granted, and hold nothing afterwards (hazard L4). Then prepares: one waits only if it is older than
+//! every prepare in its way, so each waits for younger ones only, and none waits for a one-group operation (hazards L1,
+//! L2). Then the operations of this group. Within a lane the order is that of arrival.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::accounts::Place;
+use super::doubt::{Effects, Rank};
+use super::model::Transfer;
+use crate::ids::{AccountId, CommandRef, Session, TxnId};
+use crate::table::Table;
+use crate::time::LogTime;
+
+/// Which kind of operation waits; also the first part of the order.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(super) enum Lane {
+    /// A read that waits for a quiet moment.
+    Read,
+    /// A prepare.
+    Prepare,
+    /// An operation of this group.
+    Local,
+}
+
+/// A place in the queue.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(super) struct Key {
+    /// The lane.
+    pub(super) lane: Lane,
+    /// Counts all that ever waited.
+    pub(super) arrival: u64,
+}
+
+/// Who is to be told.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asker {
+    /// The command.
+    pub(super) command: CommandRef,
+    /// The place in its batch.
+    pub(super) index: u32,
+    /// The session, which does not expire meanwhile.
+    pub(super) session: Option<Session>,
+}
+
+/// A transfer within this group that waits.
+#[derive(Clone, Debug)]
+pub(super) struct WaitingTransfer {
+    /// The transfer.
+    pub(super) transfer: Transfer,
+    /// The digest of its content.
+    pub(super) digest: u128,
+    /// Its effects.
+    pub(super) effects: Effects,
+}
+
+/// What waits.
+#[derive(Clone, Debug)]
+pub(super) enum Operation {
+    /// A transfer within this group.
+    Transfer(Box<WaitingTransfer>),
+    /// A prepare; what it is lies with the transactions.
+    Prepare(TxnId),
+    /// All reads of an account.
+    Read(AccountId, Place),
+}
+
+/// One that waits.
+#[derive(Clone, Debug)]
+pub(super) struct Waiter {
+    /// What it is.
+    pub(super) operation: Operation,
+    /// How old it is.
+    pub(super) rank: Rank,
+    /// When it gives up.
+    pub(super) deadline: LogTime,
+    /// Where it waits.
+    pub(super) at: Effects,
+    /// Who is to be told; for transfers only.
+    pub(super) askers: Vec<Asker>,
+}
+
+/// Everything that waits.
+pub(super) struct Queue {
+    limit: usize,
+    waiters: BTreeMap<Key, Waiter>,
+    transfers: Table<TxnId, Key>,
+    reads: Table<AccountId, Key>,
+    expiry: BTreeSet<(LogTime, Key)>,
+    arrivals: u64,
+    attached: usize,
+}
+
+impl Queue {
+    /// An empty queue for `limit` operations and askers attached to them.
+    pub(super) fn new(seed: u64, limit: usize) -> Queue {
+        Queue {
+            limit,
+            waiters: BTreeMap::new(),
+            transfers: Table::new(seed, 64),
+            reads: Table::new(seed, 64),
+            expiry: BTreeSet::new(),
+            arrivals: 0,
+            attached: 0,
+        }
+    }
+
+    /// Whether there is no place.
+    pub(super) fn is_full(&self) -> bool {
+        self.waiters.len() + self.attached >= self.limit
+    }
+
+    /// How many operations wait.
+    pub(super) fn len(&self) -> usize {
+        self.waiters.len()
+    }
+
+    /// The place that the next operation of a lane gets.
+    pub(super) fn next_key(&mut self, lane: Lane) -> Key {
+        self.arrivals += 1;
+        Key { lane, arrival: self.arrivals }
+    }
+
+    /// Puts an operation into its place.
+    pub(super) fn insert(&mut self, key: Key, waiter: Waiter) {
+        assert!(!self.is_full(), "whoever waits has found a place");
+        let before = match &waiter.operation {
+            Operation::Transfer(waiting) => self.transfers.insert(TxnId::from(&waiting.transfer), key),
+            Operation::Read(account, _) => self.reads.insert(*account, key),
+            Operation::Prepare(_) => None,
+        };
+        assert!(before.is_none(), "an id waits once");
+        self.expiry.insert((waiter.deadline, key));
+        self.waiters.insert(key, waiter);
+    }
+
+    /// Takes an operation out.
+    pub(super) fn remove(&mut self, key: Key) -> Option<Waiter> {
+        let waiter = self.waiters.remove(&key)?;
+        self.expiry.remove(&(waiter.deadline, key));
+        match &waiter.operation {
+            Operation::Transfer(waiting) => {
+                self.transfers.remove(&TxnId::from(&waiting.transfer));
+                self.attached -= waiter.askers.len() - 1;
+            }
+            Operation::Read(account, _) => {
+                self.reads.remove(account);
+            }
+            Operation::Prepare(_) => {}
+        }
+        Some(waiter)
+    }
+
+    /// The operation at a place.
+    pub(super) fn get(&self, key: Key) -> Option<&Waiter> {
+        self.waiters.get(&key)
+    }
+
+    /// Remembers where an operation waits now.
+    pub(super) fn move_to(&mut self, key: Key, at: Effects) {
+        self.waiters.get_mut(&key).expect("it waits").at = at;
+    }
+
+    /// The transfer that waits under an id, if one does.
+    pub(super) fn transfer(&self, txn: TxnId) -> Option<Key> {
+        if self.transfers.is_empty() { None } else { self.transfers.get(&txn).copied() }
+    }
+
+    /// The read of an account that waits, if one does.
+    pub(super) fn read(&self, account: AccountId) -> Option<Key> {
+        self.reads.get(&account).copied()
+    }
+
+    /// One more wants to know what becomes of a transfer that waits (hazard S16). False if there is no place.
+    pub(super) fn attach(&mut self, key: Key, asker: Asker) -> bool {
+        if self.is_full() {
+            return false;
+        }
+        self.attached += 1;
+        self.waiters.get_mut(&key).expect("it waits").askers.push(asker);
+        true
+    }
+
+    /// One more reads an account: the read that waits waits at least so long.
+    pub(super) fn extend(&mut self, key: Key, deadline: LogTime) {
+        let waiter = self.waiters.get_mut(&key).expect("it waits");
+        if deadline > waiter.deadline {
+            self.expiry.remove(&(waiter.deadline, key));
+            waiter.deadline = deadline;
+            self.expiry.insert((deadline, key));
+        }
+    }
+
+    /// The first operation whose deadline has come.
+    pub(super) fn expired(&self, now: LogTime) -> Option<Key> {
+        self.expiry.first().filter(|(deadline, _)| *deadline <= now).map(|(_, key)| *key)
+    }
+
+    /// Everything that waits, in the order of the queue.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Key, &Waiter)> {
+        self.waiters.iter()
+    }
+
+    /// Counts all that ever waited.
+    pub(super) fn arrivals(&self) -> u64 {
+        self.arrivals
+    }
+}
+
+/// The waiters that must be looked at again, in the order of the queue: for each account that changed, the next one.
+#[derive(Default)]
+pub(super) struct Wake {
+    next: BTreeSet<(Key, Place)>,
+    cursors: BTreeMap<Place, Key>,
+}
+
+impl Wake {
+    /// From `key` on, whoever waits at `place` must be looked at.
+    pub(super) fn mark(&mut self, place: Place, key: Key) {
+        match self.cursors.get(&place) {
+            Some(earlier) if *earlier <= key => return,
+            Some(later) => {
+                self.next.remove(&(*later, place));
+            }
+            None => {}
+        }
+        self.cursors.insert(place, key);
+        self.next.insert((key, place));
+    }
+
+    /// The next one to look at.
+    pub(super) fn pop(&mut self) -> Option<(Key, Place)> {
+        let (key, place) = self.next.pop_first()?;
+        self.cursors.remove(&place);
+        Some((key, place))
+    }
+
+    /// Whether nobody must be looked at.
+    pub(super) fn is_empty(&self) -> bool {
+        self.next.is_empty()
+    }
+}

@@ -1,0 +1,208 @@
+//! The sessions of clients: who is registered, and the answers that are kept for them.
+//!
+//! A session is its id and the slot of its registration, so that a second registration under the same id is another
+//! session (hazard S17). It expires in log time after its last use, never while an operation of it waits here; nobody
+//! is evicted for a newcomer. Its sequence numbers count over all groups, so a group sees only some of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Limits;
+use super::arena::Arena;
+use super::digest::Sum;
+use super::model::CreateResult;
+use crate::ids::Session;
+use crate::table::Table;
+use crate::time::{LogTime, Span};
+
+/// How many sequence numbers back a session's requests are recognised.
+const WINDOW: u64 = 1024;
+
+/// The most results that are kept for one session, and for all. Older ones go first. An answer that is gone is made
+/// again, and says that the accounts exist instead of that they were created: nothing is done twice.
+const RESULTS_PER_SESSION: usize = 16_384;
+const RESULTS: usize = 4_194_304;
+
+struct State {
+    session: Session,
+    used: LogTime,
+    waiting: u32,
+    highest: u64,
+    answers: BTreeMap<u64, Vec<CreateResult>>,
+    results: usize,
+}
+
+/// What a session's sequence number means.
+#[derive(Debug, Eq, PartialEq)]
+pub(super) enum Sequence {
+    /// It has not been answered here.
+    New,
+    /// It was answered so.
+    Answered(Vec<CreateResult>),
+    /// It is older than the window.
+    Outside,
+}
+
+/// The sessions of a group.
+pub(super) struct Sessions {
+    limit: usize,
+    lifetime: Span,
+    rows: Arena<Option<State>, 1024>,
+    free: Vec<u32>,
+    index: Table<Session, u32>,
+    /// Those of which nothing waits, by their last use.
+    idle: BTreeSet<(LogTime, Session)>,
+    results: usize,
+}
+
+impl Sessions {
+    /// No sessions yet.
+    pub(super) fn new(seed: u64, limits: &Limits) -> Sessions {
+        Sessions {
+            limit: limits.sessions,
+            lifetime: limits.session_lifetime,
+            rows: Arena::new(),
+            free: Vec::new(),
+            index: Table::new(seed, 64),
+            idle: BTreeSet::new(),
+            results: 0,
+        }
+    }
+
+    /// Registers a session; again is no change. False if there is no place.
+    pub(super) fn register(&mut self, session: Session, now: LogTime) -> bool {
+        if self.index.get(&session).is_some() {
+            return true;
+        }
+        if self.index.len() >= self.limit {
+            return false;
+        }
+        let state = State { session, used: now, waiting: 0, highest: 0, answers: BTreeMap::new(), results: 0 };
+        let number = match self.free.pop() {
+            Some(number) => {
+                *self.rows.at_mut(number as usize) = Some(state);
+                number
+            }
+            None => u32::try_from(self.rows.push(Some(state))).expect("the limit of sessions is below 2^32"),
+        };
+        self.index.insert(session, number);
+        self.idle.insert((now, session));
+        true
+    }
+
+    /// Whether a session is registered.
+    pub(super) fn is_known(&self, session: Session) -> bool {
+        self.index.get(&session).is_some()
+    }
+
+    fn state(&mut self, session: Session) -> Option<&mut State> {
+        let number = *self.index.get(&session)?;
+        self.rows.at_mut(number as usize).as_mut()
+    }
+
+    /// A session, if it is known, was used. Noted with a grain of a sixteenth of the lifetime, which expiry adds.
+    pub(super) fn touch(&mut self, session: Session, sequence: u64, now: LogTime) {
+        let grain = self.grain();
+        let Some(state) = self.state(session) else { return };
+        state.highest = state.highest.max(sequence);
+        let before = state.used;
+        if state.waiting == 0 && now < before + grain {
+            return;
+        }
+        state.used = now;
+        if state.waiting == 0 {
+            self.idle.remove(&(before, session));
+            self.idle.insert((now, session));
+        }
+    }
+
+    fn grain(&self) -> Span {
+        Span(self.lifetime.0 / 16)
+    }
+
+    /// An operation of the session waits.
+    pub(super) fn begin_waiting(&mut self, session: Session) {
+        let Some(state) = self.state(session) else { return };
+        state.waiting += 1;
+        if state.waiting == 1 {
+            let used = state.used;
+            self.idle.remove(&(used, session));
+        }
+    }
+
+    /// An operation of the session has ended to wait.
+    pub(super) fn end_waiting(&mut self, session: Session, now: LogTime) {
+        let Some(state) = self.state(session) else { return };
+        assert!(state.waiting > 0, "it waited");
+        state.waiting -= 1;
+        if state.waiting == 0 {
+            state.used = now;
+            self.idle.insert((now, session));
+        }
+    }
+
+    /// Ends one session whose time has come; false if there is none.
+    pub(super) fn expire_one(&mut self, now: LogTime) -> bool {
+        let Some((used, session)) = self.idle.first().copied() else { return false };
+        if now < used + self.lifetime + self.grain() {
+            return false;
+        }
+        self.idle.remove(&(used, session));
+        let number = self.index.remove(&session).expect("an idle session is registered");
+        let state = self.rows.at_mut(number as usize).take().expect("a registered session has a state");
+        self.results -= state.results;
+        self.free.push(number);
+        true
+    }
+
+    /// What a sequence number of a known session means.
+    pub(super) fn sequence(&mut self, session: Session, sequence: u64) -> Sequence {
+        let Some(state) = self.state(session) else { return Sequence::New };
+        if let Some(answer) = state.answers.get(&sequence) {
+            return Sequence::Answered(answer.clone());
+        }
+        if state.highest >= WINDOW && sequence <= state.highest - WINDOW { Sequence::Outside } else { Sequence::New }
+    }
+
+    /// Keeps an answer.
+    pub(super) fn answer(&mut self, session: Session, sequence: u64, results: Vec<CreateResult>) {
+        let room = RESULTS.saturating_sub(self.results);
+        let Some(state) = self.state(session) else { return };
+        let mut freed = 0;
+        let mut drop_first = |state: &mut State| {
+            if let Some((_, old)) = state.answers.pop_first() {
+                state.results -= old.len();
+                freed += old.len();
+            }
+        };
+        let horizon = (state.highest + 1).saturating_sub(WINDOW);
+        while state.answers.first_key_value().is_some_and(|(oldest, _)| *oldest < horizon) {
+            drop_first(state);
+        }
+        while !state.answers.is_empty() && state.results + results.len() > RESULTS_PER_SESSION {
+            drop_first(state);
+        }
+        let mut added = 0;
+        if results.len() <= room {
+            added = results.len();
+            state.results += added;
+            state.answers.insert(sequence, results);
+        }
+        self.results = self.results + added - freed;
+    }
+
+    /// Adds every session to a digest.
+    pub(super) fn digest(&self, sum: &mut Sum) {
+        for state in self.rows.from(0).flatten() {
+            sum.row(b's', &[&state.session, &state.used, &state.waiting, &state.highest]);
+            for (sequence, results) in &state.answers {
+                sum.row(b'r', &[&state.session, sequence, results]);
+            }
+        }
+    }
+
+    /// How many sessions there are.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.index.len()
+    }
+}
