@@ -192,7 +192,8 @@ impl Group {
             }
             Effect::Fetch { from, until, .. } => {
                 let Some(node) = self.nodes.get_mut(&me.node) else { return };
-                let (_, log) = Disk { records: node.disk.records.clone(), synced: usize::MAX, ..Disk::default() }.recover();
+                let (_, log) =
+                    Disk { records: node.disk.records.clone(), synced: usize::MAX, ..Disk::default() }.recover();
                 let entries = log[from.0 as usize..until.0 as usize].to_vec();
                 self.step(me.node, me.role, Input::Fetched { start: from, entries });
             }
@@ -222,8 +223,12 @@ impl Group {
 
     /// Everything that is written and may be confirmed.
     fn disks(&mut self) -> bool {
-        let ready: Vec<NodeId> =
-            self.nodes.iter().filter(|(_, n)| n.up && !n.disk.hold && !n.disk.writing.is_empty()).map(|(id, _)| *id).collect();
+        let ready: Vec<NodeId> = self
+            .nodes
+            .iter()
+            .filter(|(_, n)| n.up && !n.disk.hold && !n.disk.writing.is_empty())
+            .map(|(id, _)| *id)
+            .collect();
         for id in &ready {
             let Some(node) = self.nodes.get_mut(id) else { continue };
             let Some((token, records)) = node.disk.writing.pop_front() else { continue };
@@ -240,7 +245,8 @@ impl Group {
         let dead = self.lost.contains(&from.node) || self.lost.contains(&to.node);
         let down = !self.nodes.get(&to.node).is_some_and(|node| node.up);
         let mark = if cut || dead || down { " (lost)" } else { "" };
-        let line = format!("  {}.{} -> {}.{} {}{mark}", from.node, short(from.role), to.node, short(to.role), show(&message));
+        let line =
+            format!("  {}.{} -> {}.{} {}{mark}", from.node, short(from.role), to.node, short(to.role), show(&message));
         self.say(&line);
         if mark.is_empty() {
             let message: PaxosMessage = from_slice(&to_vec(&message)).unwrap();
@@ -343,7 +349,15 @@ impl Group {
             }
             "transfer" => {
                 let id = TransferId(u128::from(number(2)));
-                let transfer = Transfer { id, debit: AccountId(1), credit: AccountId(2), amount: 1, ledger: 1, code: 1, ..Transfer::default() };
+                let transfer = Transfer {
+                    id,
+                    debit: AccountId(1),
+                    credit: AccountId(2),
+                    amount: 1,
+                    ledger: 1,
+                    code: 1,
+                    ..Transfer::default()
+                };
                 let command = ClientCommand {
                     kind: CommandKind::Transfers,
                     session: None,
@@ -455,7 +469,9 @@ fn show(message: &PaxosMessage) -> String {
     let rest = match message {
         PaxosMessage::PreCheck(m) => format!("{}", m.ballot),
         PaxosMessage::PreCheckReply(m) => format!("lost {}", m.lost),
-        PaxosMessage::Prepare(m) => format!("{} accepted {} length {} chosen {}", m.ballot, m.accepted, m.length, m.chosen),
+        PaxosMessage::Prepare(m) => {
+            format!("{} accepted {} length {} chosen {}", m.ballot, m.accepted, m.length, m.chosen)
+        }
         PaxosMessage::Promise(m) => {
             let m = m.get();
             let doubt = if m.doubtful { " doubtful" } else { "" };
@@ -463,7 +479,9 @@ fn show(message: &PaxosMessage) -> String {
             format!("{} accepted {} length {} chosen {} {entries}{doubt}", m.ballot, m.accepted, m.length, m.chosen)
         }
         PaxosMessage::Synchronise(m) => format!("{} from {} {}", m.ballot, m.from, show_entries(&m.entries)),
-        PaxosMessage::Accept(m) => format!("{} slot {} chosen {}: {}", m.ballot, m.slot, m.chosen, show_entry(&m.entry)),
+        PaxosMessage::Accept(m) => {
+            format!("{} slot {} chosen {}: {}", m.ballot, m.slot, m.chosen, show_entry(&m.entry))
+        }
         PaxosMessage::Accepted(m) => format!("{} length {}", m.get().ballot, m.get().length),
         PaxosMessage::Commit(m) => format!("{} chosen {}", m.ballot, m.chosen),
         PaxosMessage::Heartbeat(m) => format!("{} round {}", m.ballot, m.round),

@@ -1,0 +1,151 @@
+//! A simulated node: its roles with their mailboxes, its clock and its disk.
+
+use std::collections::VecDeque;
+
+use drachma_protocol::ids::{GroupId, NodeId, Slot};
+use drachma_protocol::ledger::Ledger;
+use drachma_protocol::log::record::Recovered;
+use drachma_protocol::message::client::Request;
+use drachma_protocol::rng::Rng;
+use drachma_protocol::role::{Address, Input, Role, RoleKind, Token};
+use drachma_protocol::time::Time;
+
+use crate::disk::{Disk, MemoryDisk};
+
+/// A role that the simulator hosts.
+pub trait Hosted: Role {
+    /// The replicated state, if this role has it: for the checkers.
+    fn ledger(&self) -> Option<&Ledger> {
+        None
+    }
+}
+
+/// Makes the roles of a node. The real ones are made in [`crate::roles`]; tests of the world make their own.
+pub trait Assembly {
+    /// The roles of a group on a node that starts with what it recovered.
+    fn start(&self, node: NodeId, group: GroupId, recovered: Recovered, seed: u64) -> Vec<(RoleKind, Box<dyn Hosted>)>;
+
+    /// Which role takes a client's request.
+    fn takes(&self, request: &Request) -> RoleKind;
+}
+
+/// A role in its place.
+pub struct Seat {
+    /// Who it is.
+    pub address: Address,
+    /// The role.
+    pub role: Box<dyn Hosted>,
+    /// What has come and is not handed in.
+    pub mailbox: VecDeque<Input>,
+    /// It is owed a turn.
+    pub turn: bool,
+    /// When the simulator will look at its deadline, in simulated time.
+    pub armed: Option<u64>,
+    /// How far the checkers have seen it apply.
+    pub applied: Slot,
+}
+
+/// A node.
+pub struct Node {
+    /// Its name.
+    pub id: NodeId,
+    /// Counts its starts; what belongs to an earlier one is void.
+    pub boot: u32,
+    /// When it started, in simulated time: its own clock begins there.
+    pub booted_at: u64,
+    /// Its roles; none while it is down.
+    pub seats: Vec<Seat>,
+    /// It stands still.
+    pub paused: bool,
+    /// Its log.
+    pub disk: Box<dyn Disk>,
+    /// A sync is under way.
+    pub syncing: bool,
+    /// What the sync under way makes durable: seat and token.
+    pub in_sync: Vec<(usize, Token)>,
+    /// What the next sync will make durable.
+    pub unsynced: Vec<(usize, Token)>,
+    /// Its own randomness.
+    pub rng: Rng,
+}
+
+impl Node {
+    /// A node that has never run.
+    pub fn new(id: NodeId, rng: Rng) -> Node {
+        Node {
+            id,
+            boot: 0,
+            booted_at: 0,
+            seats: Vec::new(),
+            paused: false,
+            disk: Box::new(MemoryDisk::default()),
+            syncing: false,
+            in_sync: Vec::new(),
+            unsynced: Vec::new(),
+            rng,
+        }
+    }
+
+    /// Whether it runs, paused or not.
+    pub fn is_up(&self) -> bool {
+        !self.seats.is_empty()
+    }
+
+    /// Its own clock.
+    pub fn clock(&self, now: u64) -> Time {
+        Time(now - self.booted_at)
+    }
+
+    /// The process begins: its roles come from what is on the disk.
+    pub fn start(&mut self, now: u64, groups: &[GroupId], assembly: &dyn Assembly) {
+        assert!(!self.is_up(), "a node runs once at a time");
+        self.boot += 1;
+        self.booted_at = now;
+        for group in groups {
+            let (recovered, seed) = (self.disk.recover(*group), self.rng.next_u64());
+            for (role, hosted) in assembly.start(self.id, *group, recovered, seed) {
+                self.seats.push(Seat {
+                    address: Address { node: self.id, group: *group, role },
+                    role: hosted,
+                    mailbox: VecDeque::new(),
+                    turn: true,
+                    armed: None,
+                    applied: Slot(0),
+                });
+            }
+        }
+    }
+
+    /// The process ends, and all that it had in memory.
+    pub fn stop(&mut self) {
+        self.seats.clear();
+        self.in_sync.clear();
+        self.unsynced.clear();
+        (self.syncing, self.paused) = (false, false);
+    }
+
+    /// The seat of a role.
+    pub fn seat_of(&self, address: Address) -> Option<usize> {
+        self.seats.iter().position(|seat| seat.address == address)
+    }
+
+    /// Puts something into a mailbox, if there is such a role.
+    pub fn put(&mut self, address: Address, input: Input) -> bool {
+        let seat = self.seat_of(address);
+        if let Some(seat) = seat {
+            self.seats[seat].mailbox.push_back(input);
+        }
+        seat.is_some()
+    }
+
+    /// A seat that has something to do, drawn among all that have.
+    pub fn next_seat(&mut self) -> Option<usize> {
+        let busy = |seat: &&Seat| seat.turn || !seat.mailbox.is_empty();
+        let count = self.seats.iter().filter(busy).count();
+        if count == 0 {
+            return None;
+        }
+        let chosen = self.rng.below(count as u64) as usize;
+        self.seats.iter().enumerate().filter(|(_, seat)| busy(seat)).nth(chosen).map(|(index, _)| index)
+    }
+}

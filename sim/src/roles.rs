@@ -1,0 +1,89 @@
+//! The real roles, as a node assembles them. This is the only file that knows their constructors.
+
+use drachma_protocol::ids::{GroupId, NodeId};
+use drachma_protocol::ledger::Ledger;
+use drachma_protocol::log::record::Recovered;
+use drachma_protocol::message::client::{Call, Request};
+use drachma_protocol::message::command::CommandKind;
+use drachma_protocol::paxos::{Leader, LeaderConfig, Replica, ReplicaConfig};
+use drachma_protocol::role::{Address, RoleKind};
+use drachma_protocol::routing::Routes;
+use drachma_protocol::txn::{Coordinator, Participant, TxnConfig};
+
+use crate::checkers::Checkers;
+use crate::faults::Swarm;
+use crate::node::{Assembly, Hosted};
+use crate::run::Simulation;
+use crate::shape::Shape;
+
+impl Hosted for Replica {
+    fn ledger(&self) -> Option<&Ledger> {
+        Some(Replica::ledger(self))
+    }
+}
+
+impl Hosted for Leader {}
+impl Hosted for Coordinator {}
+impl Hosted for Participant {}
+
+/// The nodes of a cluster as they really are.
+pub struct RealRoles {
+    shape: Shape,
+}
+
+impl RealRoles {
+    /// The nodes of this cluster.
+    pub fn new(shape: Shape) -> RealRoles {
+        RealRoles { shape }
+    }
+
+    fn txn(&self, me: Address, seed: u64) -> TxnConfig {
+        let routes = Routes::new(self.shape.groups.iter().cloned());
+        let config = TxnConfig::new(me, routes, self.shape.map.clone(), seed);
+        TxnConfig { resend: self.shape.resend, inquire_after: self.shape.inquire_after, ..config }
+    }
+}
+
+impl Assembly for RealRoles {
+    fn start(&self, node: NodeId, group: GroupId, recovered: Recovered, seed: u64) -> Vec<(RoleKind, Box<dyn Hosted>)> {
+        let nodes = self.shape.members(group).to_vec();
+        let directory = Shape::directory(node);
+        let leader = Leader::new(LeaderConfig {
+            node,
+            group,
+            nodes: nodes.clone(),
+            directory,
+            heartbeat: self.shape.heartbeat,
+            leader_timeout: self.shape.leader_timeout,
+            promise: recovered.promise,
+            wall: 0,
+            seed,
+        });
+        let genesis = self.shape.genesis(group);
+        let replica = Replica::new(ReplicaConfig { node, group, nodes, directory, genesis, seed }, recovered);
+        let me = |role| Address { node, group, role };
+        let coordinator = Coordinator::new(self.txn(me(RoleKind::Coordinator), seed ^ 1));
+        let participant = Participant::new(self.txn(me(RoleKind::Participant), seed ^ 2));
+        vec![
+            (RoleKind::Replica, Box::new(replica)),
+            (RoleKind::Leader, Box::new(leader)),
+            (RoleKind::Coordinator, Box::new(coordinator)),
+            (RoleKind::Participant, Box::new(participant)),
+        ]
+    }
+
+    fn takes(&self, request: &Request) -> RoleKind {
+        match &request.call {
+            Call::Command(command) if command.kind == CommandKind::Transact => RoleKind::Coordinator,
+            Call::Lookup(_) => RoleKind::Replica,
+            _ => RoleKind::Leader,
+        }
+    }
+}
+
+fn assemble(swarm: &Swarm) -> Box<dyn Assembly> {
+    Box::new(RealRoles::new(swarm.shape.clone()))
+}
+
+/// What the hunt runs: the real roles under every checker.
+pub const REAL: Simulation<'static> = Simulation { assembly: &assemble, checkers: &Checkers::all };

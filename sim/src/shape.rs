@@ -1,0 +1,123 @@
+//! The shape of a simulated cluster: its nodes, groups and shards.
+
+use drachma_protocol::ids::{AccountId, DirectoryId, Epoch, GroupId, NodeId};
+use drachma_protocol::ledger::{Genesis, Limits};
+use drachma_protocol::message::operator::Nothing;
+use drachma_protocol::placement::map::{AccountRange, Mode, ShardMap};
+use drachma_protocol::rng::Rng;
+use drachma_protocol::time::Span;
+
+use crate::draw::{between, pick};
+
+/// A cluster before its first start.
+#[derive(Clone, Debug)]
+pub struct Shape {
+    /// Every group with its nodes.
+    pub groups: Vec<(GroupId, Vec<NodeId>)>,
+    /// Which group owns what.
+    pub map: ShardMap,
+    /// Accounts 1 to this number exist.
+    pub accounts: u64,
+    /// What each of them holds in the beginning.
+    pub initial_balance: u128,
+    /// The limits that apply uses.
+    pub limits: Limits,
+    /// Between two heartbeats of a leader.
+    pub heartbeat: Span,
+    /// Silence after which a leader is suspected.
+    pub leader_timeout: Span,
+    /// After which a message between groups is sent again.
+    pub resend: Span,
+    /// After which a participant asks about something in doubt.
+    pub inquire_after: Span,
+}
+
+impl Shape {
+    /// A cluster of `groups` groups of three replicas each, on nodes of their own or shared, as the draw will have it.
+    pub fn draw(rng: &mut Rng, groups: u16) -> Shape {
+        let replicas = 3;
+        // Every group on nodes of its own; all groups on the same nodes; something in between.
+        let nodes = pick(rng, &[groups * replicas, groups * replicas, replicas, replicas + 2]);
+        let members = |group: u16| (0..replicas).map(|n| NodeId((group * replicas + n) % nodes + 1)).collect();
+        let accounts = between(rng, 12, 60);
+        let heartbeat = between(rng, 20, 60);
+        Shape {
+            groups: (0..groups).map(|group| (GroupId(group + 1), members(group))).collect(),
+            map: shard_map(rng, groups, accounts),
+            accounts,
+            initial_balance: u128::from(between(rng, 5, 200)),
+            limits: Limits::default(),
+            heartbeat: Span::from_millis(heartbeat),
+            leader_timeout: Span::from_millis(heartbeat * between(rng, 4, 10)),
+            resend: Span::from_millis(between(rng, 20, 300)),
+            inquire_after: Span::from_millis(between(rng, 100, 1000)),
+        }
+    }
+
+    /// Every node, once, in order.
+    pub fn nodes(&self) -> Vec<NodeId> {
+        let mut nodes: Vec<NodeId> = self.groups.iter().flat_map(|(_, nodes)| nodes.iter().copied()).collect();
+        nodes.sort_unstable();
+        nodes.dedup();
+        nodes
+    }
+
+    /// The groups that have a replica on a node.
+    pub fn groups_on(&self, node: NodeId) -> Vec<GroupId> {
+        self.groups.iter().filter(|(_, nodes)| nodes.contains(&node)).map(|(group, _)| *group).collect()
+    }
+
+    /// The nodes of a group.
+    pub fn members(&self, group: GroupId) -> &[NodeId] {
+        self.groups.iter().find(|(g, _)| *g == group).map_or(&[], |(_, nodes)| nodes)
+    }
+
+    /// What a group begins with.
+    pub fn genesis(&self, group: GroupId) -> Genesis {
+        Genesis {
+            group,
+            map: self.map.clone(),
+            accounts: self.accounts,
+            initial_balance: self.initial_balance,
+            limits: self.limits,
+        }
+    }
+
+    /// The id of a node's data directory; the simulator never formats one again.
+    pub fn directory(node: NodeId) -> DirectoryId {
+        DirectoryId(0xd1_0000 + u128::from(node.0))
+    }
+}
+
+fn shard_map(rng: &mut Rng, groups: u16, accounts: u64) -> ShardMap {
+    let shards = groups * between(rng, 1, 2) as u16;
+    let owners = (0..shards).map(|shard| GroupId(shard % groups + 1)).collect();
+    if rng.chance(30) {
+        return ShardMap { epoch: Epoch(1), mode: Mode::Hash(Nothing {}), owners };
+    }
+    let bound = |shard: u16| u128::from(accounts * u64::from(shard) / u64::from(shards));
+    let range = |shard| AccountRange { first: AccountId(bound(shard) + 1), last: AccountId(bound(shard + 1)) };
+    ShardMap { epoch: Epoch(1), mode: Mode::Range((0..shards).map(range).collect()), owners }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_account_has_an_owner_and_every_group_three_nodes() {
+        for seed in 0..50 {
+            let shape = Shape::draw(&mut Rng::new(seed), 3);
+            assert_eq!(shape.groups.len(), 3);
+            for (group, nodes) in &shape.groups {
+                assert_eq!(nodes.len(), 3);
+                assert!(nodes.iter().all(|node| shape.groups_on(*node).contains(group)));
+            }
+            for account in 1..=shape.accounts {
+                let owner = shape.map.owner_of(AccountId(u128::from(account)));
+                assert!(owner.is_some_and(|group| !shape.members(group).is_empty()), "account {account}, seed {seed}");
+            }
+            assert!(shape.leader_timeout >= Span(shape.heartbeat.0 * 3));
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Carrying out what roles and clients want done.
+
+use bytes::Bytes;
+
+use drachma_protocol::message::{Message, PaxosMessage};
+use drachma_protocol::role::{Address, Effect, Input};
+use drachma_protocol::wire::codec::to_vec;
+
+use super::{Event, Protocol, World, name};
+use crate::checkers::Class;
+use crate::client::Wish;
+use crate::draw::{between, exponential, permille};
+use crate::faults::Point;
+use crate::network::Endpoint;
+
+/// How long a node reads from its disk at most, in microseconds.
+const LONGEST_FETCH: u64 = 2_000;
+/// How long the rest of a long turn waits at most, in microseconds.
+const LONGEST_AGAIN: u64 = 50;
+
+impl World<'_> {
+    pub(super) fn carry_out(&mut self, node: usize, seat: usize, effect: Effect) {
+        if self.is_trapped_by_effect(node) {
+            return self.spring();
+        }
+        let from = self.nodes[node].seats[seat].address;
+        let boot = self.nodes[node].boot;
+        match effect {
+            Effect::Send { to, message } if to.node == from.node => {
+                self.trace.event(self.now, b"local", || format!("{} -> {} {message:?}", name(from), name(to)));
+                self.nodes[node].put(to, Input::Message { from, message });
+            }
+            Effect::Send { to, message } => self.send(from, to, &message),
+            Effect::Persist { token, records } => {
+                self.trace.event(self.now, b"persist", || format!("{} persists {} {records:?}", name(from), token.0));
+                if let Err(text) = self.nodes[node].disk.append(from.group, &records) {
+                    return self.fail("log", Class::Safety, format!("{}: {text}", name(from)));
+                }
+                self.nodes[node].unsynced.push((seat, token));
+                self.sync(node);
+            }
+            Effect::Fetch { from: start, until, bytes } => {
+                let entries = self.nodes[node].disk.read(from.group, start, until, bytes);
+                let at = self.now + between(&mut self.rng, 1, LONGEST_FETCH);
+                self.at(at, Event::Fetched { node, boot, seat, start, entries });
+            }
+            Effect::Reply { to, response } => {
+                let (client, correlation) = (to.connection as u32, to.correlation);
+                let bytes = Bytes::from(to_vec(&response));
+                let fate = self.network.send(self.now, Endpoint::Node(from.node), Endpoint::Client(client));
+                for at in [fate.first, fate.second].into_iter().flatten() {
+                    self.at(at, Event::Response { client, correlation, from: from.node, bytes: bytes.clone() });
+                }
+                self.count(response.kind());
+            }
+            Effect::Again => {
+                let at = self.now + between(&mut self.rng, 1, LONGEST_AGAIN);
+                self.at(at, Event::Again { node, boot, seat });
+            }
+            Effect::Trace(told) => {
+                let line = || format!("{}: {} {}", name(from), told.event, told.detail);
+                self.trace.event(self.now, told.event.as_bytes(), line);
+                self.count(told.event);
+            }
+        }
+    }
+
+    fn send(&mut self, from: Address, to: Address, message: &Message) {
+        let (protocol, bytes, kind) = match message {
+            Message::Paxos(message) => (Protocol::Paxos, to_vec(message), message.kind()),
+            Message::Txn(message) => (Protocol::Txn, to_vec(message), message.kind()),
+            Message::Local(message) => {
+                return self.fail("wire", Class::Safety, format!("{} sent {message:?} to another node", name(from)));
+            }
+        };
+        self.count(kind);
+        if let Message::Paxos(PaxosMessage::Accept(_) | PaxosMessage::Heartbeat(_)) = message {
+            self.leaders.insert(from.group, from.node);
+        }
+        let bytes = Bytes::from(bytes);
+        let fate = self.network.send(self.now, Endpoint::Node(from.node), Endpoint::Node(to.node));
+        if fate.first.is_none() {
+            self.trace.event(self.now, b"lost", || format!("{} -> {} lost {message:?}", name(from), name(to)));
+        }
+        for at in [fate.first, fate.second].into_iter().flatten() {
+            self.at(at, Event::Message { protocol, from, to, bytes: bytes.clone() });
+        }
+    }
+
+    /// Begins a sync, if there is something to sync and none is under way.
+    fn sync(&mut self, node: usize) {
+        let host = &mut self.nodes[node];
+        if host.syncing || host.unsynced.is_empty() {
+            return;
+        }
+        host.syncing = true;
+        host.in_sync = std::mem::take(&mut host.unsynced);
+        host.disk.start_sync();
+        let options = &self.swarm.disk;
+        let slowness = if !self.healed && permille(&mut self.rng, options.slow) { 100 } else { 1 };
+        let at = self.now + 1 + exponential(&mut self.rng, options.mean_sync * slowness);
+        let boot = self.nodes[node].boot;
+        self.at(at, Event::Synced { node, boot });
+    }
+
+    pub(super) fn on_synced(&mut self, node: usize) {
+        if self.is_trapped_at(node, Point::BeforeSync) {
+            return self.spring();
+        }
+        self.nodes[node].disk.finish_sync();
+        if self.is_trapped_at(node, Point::AfterSync) {
+            return self.spring();
+        }
+        let host = &mut self.nodes[node];
+        host.syncing = false;
+        let (boot, id) = (host.boot, host.id);
+        for (seat, token) in std::mem::take(&mut host.in_sync) {
+            host.seats[seat].mailbox.push_back(Input::Persisted(token));
+        }
+        self.trace.event(self.now, b"synced", || format!("{id} synced"));
+        self.sync(node);
+        self.run_node(node);
+        if self.is_current(node, boot) && self.is_trapped_at(node, Point::AfterPersisted) {
+            self.spring();
+        }
+    }
+
+    /// Does what a client wishes.
+    pub(super) fn grant(&mut self, client: u32) {
+        for wish in self.clients[client as usize].wishes() {
+            match wish {
+                Wish::Wake { at, alarm } => self.at(at, Event::Alarm { client, alarm }),
+                Wish::Send { node, correlation, request } => {
+                    let bytes = Bytes::from(to_vec(&request));
+                    let fate = self.network.send(self.now, Endpoint::Client(client), Endpoint::Node(node));
+                    for at in [fate.first, fate.second].into_iter().flatten() {
+                        self.at(at, Event::Request { client, correlation, node, bytes: bytes.clone() });
+                    }
+                    self.count(request.call.kind());
+                }
+            }
+        }
+    }
+}
