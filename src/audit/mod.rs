@@ -112,8 +112,17 @@ impl Audit {
         for (node, totals) in view.seen().filter(|(node, _)| *node != reference) {
             let same = totals.applied == expected.applied && totals.digest == expected.digest;
             let from = self.first_difference(node, view.group, &ranges, totals, expected).await?;
-            if let Some(from) = from {
-                self.name_differences(view.group, (reference, node), from, judgement).await?;
+            match from {
+                Some(from) if totals.applied == expected.applied => {
+                    let counts = (expected.posted, totals.posted);
+                    self.name_differences(view.group, (reference, node), from, counts, judgement).await?;
+                }
+                // What a replica that lags has not posted yet is not missing.
+                Some(from) => judgement.report.violated(format!(
+                    "{}: the postings of {node} differ from those of {reference} from number {from} on",
+                    view.group
+                )),
+                None => {}
             }
             if from.is_some() || (totals.applied == expected.applied && !same) {
                 suspects.extend([reference, node]);
@@ -165,19 +174,21 @@ impl Audit {
         Ok(longer.then_some(expected.posted.min(totals.posted)))
     }
 
-    /// Names the postings that two replicas do not share, from a position on.
+    /// Names the postings that two replicas at one position do not share, from a number on; `counts` is how many each
+    /// had there.
     async fn name_differences(
         &self,
         group: GroupId,
         (reference, other): (NodeId, NodeId),
         start: u64,
+        counts: (u64, u64),
         judgement: &mut Judgement,
     ) -> Result<(), Silent> {
         let mut comparison = Comparison::default();
         let (mut here, mut there) = (start, start);
         loop {
-            let rows = self.fetch.posted(reference, group, here).await?;
-            let others = self.fetch.posted(other, group, there).await?;
+            let rows = self.posted_before(reference, group, here, counts.0).await?;
+            let others = self.posted_before(other, group, there, counts.1).await?;
             if rows.is_empty() && others.is_empty() {
                 break;
             }
@@ -186,8 +197,26 @@ impl Audit {
             rows.into_iter().for_each(|row| comparison.reference(row));
             others.into_iter().for_each(|row| comparison.other(row));
         }
-        judgement.differences(group, (reference, other), comparison.differences());
+        let differences = comparison.differences();
+        if differences.is_empty() {
+            judgement.report.violated(format!(
+                "{group}: {other} has posted the same as {reference}, but from number {start} on in another order or \
+                 at other times"
+            ));
+        }
+        judgement.differences(group, (reference, other), differences);
         Ok(())
+    }
+
+    /// A page of postings from a number on, none from `end` on.
+    async fn posted_before(&self, node: NodeId, group: GroupId, from: u64, end: u64) -> Result<Vec<Posted>, Silent> {
+        let left = usize::try_from(end.saturating_sub(from)).unwrap_or(usize::MAX);
+        if left == 0 {
+            return Ok(Vec::new());
+        }
+        let mut rows = self.fetch.posted(node, group, from).await?;
+        rows.truncate(left);
+        Ok(rows)
     }
 
     /// Recomputes the accounts of one replica from its postings.

@@ -38,7 +38,7 @@ impl GroupView {
 
     /// Every replica answered, all at one position, with nothing under way.
     fn is_quiet(&self) -> bool {
-        let idle = |totals: &Totals| totals.in_doubt == 0 && totals.coordinated == 0 && totals.waiting == 0;
+        let idle = |totals: &Totals| totals.in_doubt == 0 && totals.waiting == 0;
         let first = self.seen().next().map(|(_, totals)| totals.applied);
         self.seen().count() == self.replicas.len()
             && self.seen().all(|(_, totals)| Some(totals.applied) == first && idle(totals))
@@ -125,12 +125,10 @@ fn judge_sums(groups: &[GroupView], report: &mut AuditReport) {
     }
 }
 
-/// Whether the sums over all groups mean something.
+/// Whether the sums over all groups mean something. What is decided and not yet carried out everywhere is in doubt at
+/// a participant; a record that a coordinator merely has not forgotten moves nothing any more.
 fn has_sums(groups: &[GroupView]) -> bool {
-    let settled = |group: &GroupView| {
-        group.reference().is_some_and(|(_, totals)| totals.in_doubt == 0 && totals.coordinated == 0)
-    };
-    groups.iter().all(settled)
+    groups.iter().all(|group| group.reference().is_some_and(|(_, totals)| totals.in_doubt == 0))
 }
 
 /// Whether more or less was received than was sent, as far as that can be said.

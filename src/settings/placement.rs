@@ -127,8 +127,7 @@ fn written(
 fn first_gap(owned: &[Owned]) -> u128 {
     let mut ranges: Vec<AccountRange> = owned.iter().map(|owned| owned.range).collect();
     ranges.sort_by_key(|range| range.first);
-    let next = ranges.iter().fold(1, |next, range| if range.first.0 == next { range.last.0 + 1 } else { next });
-    next
+    ranges.iter().fold(1, |next, range| if range.first.0 == next { range.last.0 + 1 } else { next })
 }
 
 /// Adds a range if it is one, its group exists, and no other range has any of it.
