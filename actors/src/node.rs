@@ -30,7 +30,7 @@ use crate::counters::Counters;
 use crate::gateway::{About, Clients, Front, GatewayActor};
 use crate::group::{self, GroupPlan, StartedGroup};
 use crate::mailbox::{GatewayMailbox, Gauge, Halt, Roster};
-use crate::roles::RoleFactory;
+use crate::roles::{RealRoles, RoleFactory};
 use crate::shell::Log;
 use crate::storage::{self, LogEvent, StorageError};
 use crate::transport::{Hub, Identity, listener};
@@ -60,8 +60,8 @@ pub enum NodeError {
 /// # Errors
 /// If it cannot start. A disk error later ends the process.
 pub fn run(config: &NodeConfig, ready: impl FnOnce(SocketAddr)) -> Result<(), NodeError> {
-    let _ = (config, ready);
-    unimplemented!()
+    let factory = Arc::new(RealRoles(config.clone()));
+    run_with(config, factory, ready)
 }
 
 /// Runs a node as [`run`] does, with the roles that `factory` builds.

@@ -1,8 +1,15 @@
 //! Where the pure roles come from: the shell drives whatever this builds.
 
-use drachma_protocol::ids::{DirectoryId, GroupId};
+use std::hash::{BuildHasher, Hasher, RandomState};
+
+use drachma_protocol::ids::{DirectoryId, GroupId, NodeId};
 use drachma_protocol::log::record::Recovered;
-use drachma_protocol::role::Role;
+use drachma_protocol::paxos::{Leader, LeaderConfig, Replica, ReplicaConfig};
+use drachma_protocol::role::{Address, Role, RoleKind};
+use drachma_protocol::routing::Routes;
+use drachma_protocol::txn::{Coordinator, Participant, TxnConfig};
+
+use crate::config::NodeConfig;
 
 /// What a group's roles are built from.
 #[derive(Debug)]
@@ -24,54 +31,38 @@ pub trait RoleFactory: Send + Sync {
     fn build(&self, birth: Birth) -> [Box<dyn Role>; 4];
 }
 
-// The roles of `drachma_protocol`; joined when they are.
-#[cfg(any())]
-pub(crate) mod joined {
-    use std::hash::{BuildHasher, Hasher, RandomState};
+/// Builds the real roles of a node.
+pub(crate) struct RealRoles(pub(crate) NodeConfig);
 
-    use drachma_protocol::ids::NodeId;
-    use drachma_protocol::paxos::leader::{Leader, LeaderConfig};
-    use drachma_protocol::paxos::replica::{Replica, ReplicaConfig};
-    use drachma_protocol::role::{Address, Role, RoleKind};
-    use drachma_protocol::routing::Routes;
-    use drachma_protocol::txn::{Coordinator, Participant, TxnConfig};
+// Random per process: clients choose the ids, so nobody may foresee where a table puts them.
+fn seed() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
 
-    use super::{Birth, RoleFactory};
-    use crate::config::NodeConfig;
-
-    /// Builds the real roles of a node.
-    pub(crate) struct Joined(pub(crate) NodeConfig);
-
-    // Random per process: clients choose the ids, so nobody may foresee where a table puts them.
-    fn seed() -> u64 {
-        RandomState::new().build_hasher().finish()
-    }
-
-    impl RoleFactory for Joined {
-        fn build(&self, birth: Birth) -> [Box<dyn Role>; 4] {
-            let Birth { group, directory, recovered, wall } = birth;
-            let (config, node) = (&self.0, self.0.node);
-            let genesis = config.genesis.iter().find(|genesis| genesis.group == group);
-            let genesis = genesis.expect("every group has its genesis").clone();
-            let members = config.groups.iter().find(|(id, _)| *id == group);
-            let nodes: Vec<NodeId> = members.expect("a group of this node is in its configuration").1.clone();
-            let me = Address { node, group, role: RoleKind::Coordinator };
-            let txn = || TxnConfig::new(me, Routes::new(config.groups.clone()), genesis.map.clone(), seed());
-            let (coordinator, participant) = (Coordinator::new(txn()), Participant::new(txn()));
-            let leader = Leader::new(LeaderConfig {
-                node,
-                group,
-                nodes: nodes.clone(),
-                directory,
-                heartbeat: config.timers.heartbeat,
-                leader_timeout: config.timers.leader_timeout,
-                promise: recovered.promise,
-                wall,
-                seed: seed(),
-            });
-            let replica = ReplicaConfig { node, group, nodes, directory, genesis, seed: seed() };
-            let replica = Replica::new(replica, recovered);
-            [Box::new(replica), Box::new(leader), Box::new(coordinator), Box::new(participant)]
-        }
+impl RoleFactory for RealRoles {
+    fn build(&self, birth: Birth) -> [Box<dyn Role>; 4] {
+        let Birth { group, directory, recovered, wall } = birth;
+        let (config, node) = (&self.0, self.0.node);
+        let genesis = config.genesis.iter().find(|genesis| genesis.group == group);
+        let genesis = genesis.expect("every group has its genesis").clone();
+        let members = config.groups.iter().find(|(id, _)| *id == group);
+        let nodes: Vec<NodeId> = members.expect("a group of this node is in its configuration").1.clone();
+        let me = Address { node, group, role: RoleKind::Coordinator };
+        let txn = || TxnConfig::new(me, Routes::new(config.groups.clone()), genesis.map.clone(), seed());
+        let (coordinator, participant) = (Coordinator::new(txn()), Participant::new(txn()));
+        let leader = Leader::new(LeaderConfig {
+            node,
+            group,
+            nodes: nodes.clone(),
+            directory,
+            heartbeat: config.timers.heartbeat,
+            leader_timeout: config.timers.leader_timeout,
+            promise: recovered.promise,
+            wall,
+            seed: seed(),
+        });
+        let replica = ReplicaConfig { node, group, nodes, directory, genesis, seed: seed() };
+        let replica = Replica::new(replica, recovered);
+        [Box::new(replica), Box::new(leader), Box::new(coordinator), Box::new(participant)]
     }
 }
