@@ -202,6 +202,11 @@ pub fn decode(bytes: &[u8], segment: u32, offset: u32) -> Option<(Head, &[u8])> 
     Some((head, &record[HEAD as usize..]))
 }
 
+/// The checksum that the log's files use: CRC32C.
+pub fn checksum(bytes: &[u8]) -> u32 {
+    crc32c::crc32c(bytes)
+}
+
 /// Whether there is nothing but zeros.
 pub fn is_blank(bytes: &[u8]) -> bool {
     // In large steps: a test per byte takes longer than reading the segment.
