@@ -36,6 +36,8 @@ pub(super) struct Fetch {
     pub(super) group: GroupId,
     pub(super) range: (Slot, Slot),
     pub(super) bytes: usize,
+    /// The last append of the group that was queued before: it is written first.
+    pub(super) after: Option<Token>,
 }
 
 /// Shared by the thread and its handles.
@@ -110,7 +112,7 @@ impl LogHandle {
     /// before is found.
     pub fn fetch(&self, group: GroupId, from: Slot, until: Slot, bytes: usize) {
         // Once the log is closed nobody waits for an answer.
-        let _ = self.queue.send(Work::Fetch(Fetch { group, range: (from, until), bytes }));
+        let _ = self.queue.send(Work::Fetch(Fetch { group, range: (from, until), bytes, after: None }));
     }
 
     /// Bytes that may still be queued. A request larger than that is refused, unless nothing else is outstanding.

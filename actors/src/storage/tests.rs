@@ -443,6 +443,33 @@ fn what_is_queued_is_synced_together_and_each_group_is_told_once_with_its_last_t
     assert_eq!(syncs, 3, "one for the first, one for all others, one for the mark");
 }
 
+#[test]
+fn a_fetch_finds_what_was_appended_before_it_however_much_is_queued() {
+    let directory = Directory::formatted();
+    let (send, events) = unbounded();
+    let (release, released) = bounded::<()>(0);
+    let sink = move |event| {
+        send.send(event).unwrap();
+        let _ = released.recv();
+    };
+    let log = directory.open().unwrap().log.start(Arc::new(sink));
+    log.append(G1, Token(1), vec![accept(0, 0, b"first")]).unwrap();
+    assert!(matches!(events.recv().unwrap(), LogEvent::Persisted(G1, Token(1))));
+    // Several batches for each group are queued when the fetch comes.
+    for slot in 1..20 {
+        log.append(G2, Token(slot), vec![accept(slot - 1, 0, &vec![2; 300 << 10])]).unwrap();
+        log.append(G1, Token(slot + 1), vec![accept(slot, 0, &vec![1; 300 << 10])]).unwrap();
+    }
+    log.fetch(G1, Slot(19), Slot(20), 1);
+    drop(release);
+    let found = events.iter().find_map(|event| match event {
+        LogEvent::Fetched(group, slot, entries) => Some((group, slot, entries.len())),
+        LogEvent::Persisted(..) => None,
+    });
+    assert_eq!(found, Some((G1, Slot(19), 1)));
+    log.close();
+}
+
 fn debug_names(text: &str) -> String {
     text.replace("g1", "GroupId(1)").replace("g2", "GroupId(2)")
 }

@@ -126,7 +126,7 @@ impl LogThread {
             }
             self.sync_if_due()?;
             // One at a time: a replica that reads its whole log must not hold up the others' syncs.
-            if let Some(fetch) = self.fetches.pop_front() {
+            if let Some(fetch) = self.ready_fetch() {
                 self.fetch(&fetch)?;
             }
             if self.ending.is_some() && self.queued.is_empty() && self.fetches.is_empty() {
@@ -160,7 +160,11 @@ impl LogThread {
     fn take(&mut self, work: Work) {
         match work {
             Work::Append(append) => self.queued.entry(append.group).or_default().push_back(append),
-            Work::Fetch(fetch) => self.fetches.push_back(fetch),
+            Work::Fetch(mut fetch) => {
+                let queue = self.queued.get(&fetch.group);
+                fetch.after = queue.and_then(|queue| queue.back()).map(|append| append.token);
+                self.fetches.push_back(fetch);
+            }
             Work::Close => self.ending = self.ending.or(Some(Ending::InOrder)),
             #[cfg(test)]
             Work::Crash => self.ending = Some(Ending::Abrupt),
@@ -283,6 +287,14 @@ impl LogThread {
         count(&self.shared.counters.segments, 1);
         count(&self.shared.counters.segment_micros, begun.elapsed().as_micros() as u64);
         Ok(())
+    }
+
+    /// The first fetch before which everything is written that was appended before.
+    fn ready_fetch(&mut self) -> Option<Fetch> {
+        let next = |group: &GroupId| self.queued.get(group).and_then(VecDeque::front).map(|append| append.token);
+        let ready = |fetch: &Fetch| next(&fetch.group).is_none_or(|next| Some(next) > fetch.after);
+        let index = self.fetches.iter().position(ready)?;
+        self.fetches.remove(index)
     }
 
     fn fetch(&mut self, fetch: &Fetch) -> Result<(), StorageError> {

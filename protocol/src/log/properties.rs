@@ -89,15 +89,16 @@ impl Model {
                 })
             }
             3 | 4 => {
+                let start = between(rng, self.chosen, self.log.len());
                 let count = rng.below(4) as usize;
                 let mut learned = entries(rng, count);
                 for (at, entry) in learned.iter_mut().enumerate() {
                     // Mostly what the log has already.
-                    if let Some(own) = self.log.get(self.chosen + at).filter(|_| rng.chance(85)) {
+                    if let Some(own) = self.log.get(start + at).filter(|_| rng.chance(85)) {
                         *entry = own.clone();
                     }
                 }
-                Record::Learn(LearnRecord { start: Slot(self.chosen as u64), entries: learned })
+                Record::Learn(LearnRecord { start: Slot(start as u64), entries: learned })
             }
             5 => Record::Chosen(Slot(between(rng, 0, self.log.len()) as u64)),
             6 => Record::Doubt(Nothing {}),

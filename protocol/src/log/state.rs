@@ -61,7 +61,10 @@ impl GroupLog {
     }
 
     fn learn(&mut self, record: &LearnRecord, position: Position) -> Result<(), Violation> {
-        check(record.start == self.chosen, "learned entries do not follow what is chosen")?;
+        let inside = record.start >= self.chosen && record.start <= self.len();
+        check(inside, "learned entries begin outside the part of the log that may be replaced")?;
+        // A replica may know more to be chosen than it has written down.
+        self.choose(record.start)?;
         let overlap = self.tail.len().min(record.entries.len());
         if self.tail.iter().zip(&record.entries).any(|(mine, chosen)| mine != chosen) {
             self.truncate(record.start);
@@ -212,6 +215,8 @@ mod tests {
         assert_eq!(shape(&same), (1, 2, "c".into(), vec![0, 0, 0]));
         let longer = [&old[..], &[learn(1, &["b", "c", "d"])]].concat();
         assert_eq!(shape(&longer), (1, 4, String::new(), vec![0, 0, 0, 1]));
+        let further = [&old[..], &[learn(2, &["c"])]].concat();
+        assert_eq!(shape(&further), (1, 3, String::new(), vec![0, 0, 0]));
         let other = [&old[..], &[learn(1, &["x"])]].concat();
         assert_eq!(shape(&other), (1, 2, String::new(), vec![0, 1]));
     }
@@ -238,12 +243,13 @@ mod tests {
             synchronise(2, 4, &["a"], 1),
             synchronise(2, 1, &["a"], 3),
             learn(0, &["a"]),
-            learn(2, &["c"]),
+            learn(4, &["e"]),
             Record::Chosen(Slot(4)),
         ];
         for record in wrong {
             assert!(after(&[&old[..], std::slice::from_ref(&record)].concat()).is_err(), "{record:?}");
         }
         assert!(after(&[&old[..], &[Record::Chosen(Slot(3))]].concat()).is_ok());
+        assert!(after(&[&old[..], &[learn(3, &["d"])]].concat()).is_ok());
     }
 }
