@@ -295,15 +295,9 @@ impl Ledger {
                     return None;
                 }
                 Ok(false) => return Some(batch),
-                Ok(true) => {
-                    if let Some(session) = batch.session {
-                        self.sessions.touch(session, batch.sequence, self.time);
-                    }
-                    // A single transfer, the common case, is carried out in the same step.
-                    if batch.body.items.len() > DECODE_STEP {
-                        return Some(batch);
-                    }
-                }
+                // A single transfer, the common case, is carried out in the same step.
+                Ok(true) if batch.body.items.len() > DECODE_STEP => return Some(batch),
+                Ok(true) => {}
             }
         }
         if let Some((transfer, digest)) = batch.body.items.get(batch.next) {
@@ -318,6 +312,9 @@ impl Ledger {
         }
         if batch.next < batch.body.items.len() {
             return Some(batch);
+        }
+        if let Some(session) = batch.session {
+            self.sessions.touch(session, batch.sequence, self.time);
         }
         self.scratch = batch.body.items;
         let result = CommandResult::Transfers { items: batch.items, waiting: batch.waiting };
