@@ -4,6 +4,7 @@
 //! begins with `coordinator` (of g1, on n1) or `participant` (of g2, on n4). Each command is followed by a turn, unless
 //! it is `at` (the clock moves) or its mark is `+`. Forms: a transfer is `ID:DEBIT->CREDIT:AMOUNT`, a transaction `ID@DEBIT`, an attempt `BALLOT#NUMBER`.
 
+mod model;
 mod parse;
 mod show;
 
