@@ -330,7 +330,7 @@ impl World {
         self.events(id, outputs);
     }
 
-    // Part of what the last leader proposed is adopted; the rest is lost. The last leader learns of it, sooner or later.
+    // Part of what the last leader proposed is adopted; the rest is lost. The last leader learns of it late.
     fn elect(&mut self, id: GroupId, round: u64) {
         let adopted = self.rng.below(self.groups[&id].proposed.len() as u64 + 1);
         let old = self.groups[&id].leader;
@@ -403,12 +403,8 @@ impl World {
                 self.events(id, outputs);
             }
         }
-        let ready: Vec<Address> = self
-            .roles
-            .iter()
-            .filter(|(_, role)| role.deadline() <= Some(Time(now * 1000)) && role.deadline().is_some())
-            .map(|(at, _)| *at)
-            .collect();
+        let due = |role: &dyn Role| role.deadline().is_some_and(|at| at <= Time(now * 1000));
+        let ready: Vec<Address> = self.roles.iter().filter(|(_, role)| due(role.as_ref())).map(|(at, _)| *at).collect();
         for at in ready {
             self.step(at, Input::Timer);
         }
