@@ -71,6 +71,8 @@ struct Try {
     number: u32,
     node: NodeId,
     sent: Instant,
+    // An answer to it shows that the node leads; a lookup is answered by any replica.
+    for_leader: bool,
     answer: Answer,
 }
 
@@ -88,6 +90,8 @@ impl<'a> Pursuit<'a> {
         needed: BTreeSet<GroupId>,
         deadline: Option<Instant>,
     ) -> Pursuit<'a> {
+        // What is said at the deadline must not rest on what was so long ago.
+        router.poke_lost(&needed);
         Pursuit {
             router,
             group,
@@ -132,7 +136,9 @@ impl<'a> Pursuit<'a> {
                     }
                 }
                 Event::Ended(ended, Some(response)) => {
-                    self.router.confirm(self.group, ended.node);
+                    if ended.for_leader {
+                        self.router.confirm(self.group, ended.node);
+                    }
                     self.last = Some(ended.node);
                     return Heard::Answer(response);
                 }
@@ -196,7 +202,8 @@ impl<'a> Pursuit<'a> {
                 if self.outstanding.len() == OUTSTANDING {
                     self.outstanding.remove(0);
                 }
-                self.outstanding.push(Try { number: self.attempts, node, sent, answer });
+                let for_leader = !matches!(request.call, Call::Lookup(_));
+                self.outstanding.push(Try { number: self.attempts, node, sent, for_leader, answer });
                 self.due = patience;
             }
             Ok(Err(error)) => {
