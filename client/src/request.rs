@@ -38,6 +38,14 @@ pub(crate) fn deadline_in(duration: Option<Duration>) -> Option<Instant> {
     Instant::now().checked_add(duration?)
 }
 
+/// What `future` yields; nothing if the deadline passes before.
+pub(crate) async fn within<T>(deadline: Option<Instant>, future: impl Future<Output = T>) -> Option<T> {
+    match deadline {
+        Some(deadline) => timeout_at(deadline, future).await.ok(),
+        None => Some(future.await),
+    }
+}
+
 /// What the caller of a [`Pursuit`] has to deal with.
 pub(crate) enum Heard {
     /// An answer, though perhaps not the final one, or not of the right kind.
