@@ -573,7 +573,7 @@ async fn a_node_that_comes_back_is_found_before_the_deadline() {
         let client = client.clone();
         async move { client.transfer(transfer(1, 1, 2), None).await }
     });
-    fake.revive(1, |_| committed()).await;
+    fake.revive(1, |_| committed());
     assert_eq!(asking.await.unwrap().status, Status::Committed);
 }
 
@@ -626,8 +626,7 @@ async fn a_request_without_a_deadline_outlives_a_node_that_was_away() {
     fake.revive(2, move |question| {
         told.send(question.command().deadline).unwrap();
         committed()
-    })
-    .await;
+    });
     assert_eq!(asking.await.unwrap().status, Status::Committed);
     assert_eq!(deadlines.recv().await.unwrap().as_millis(), 10_000);
 }
