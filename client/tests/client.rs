@@ -573,7 +573,7 @@ async fn a_node_that_comes_back_is_found_before_the_deadline() {
         let client = client.clone();
         async move { client.transfer(transfer(1, 1, 2), None).await }
     });
-    fake.revive(1, |_| committed()).await;
+    fake.revive(1, |_| committed());
     assert_eq!(asking.await.unwrap().status, Status::Committed);
 }
 
@@ -595,4 +595,61 @@ async fn a_deadline_beyond_all_clocks_is_none() {
     let fake = Fake::start(&[&[1]], &[], |_| committed()).await;
     let answer = fake.client().await.transfer(transfer(1, 1, 2), Some(Duration::MAX)).await;
     assert_eq!(answer.status, Status::Committed);
+}
+
+/// The machine at the other end may have lost its power: TCP would notice after minutes.
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_stays_silent_is_given_up() {
+    let silent = Mutex::new(None);
+    let fake = Fake::start(&[&[1]], &[], move |question| {
+        let first = *silent.lock().unwrap().get_or_insert(question.connection);
+        if question.connection == first { Reply::Silence } else { committed() }
+    })
+    .await;
+    let options = Options { deadline: None, ..fake.options() };
+    let client = Client::connect(options).await.unwrap();
+    assert_eq!(client.transfer(transfer(1, 1, 2), None).await.status, Status::Committed);
+}
+
+#[tokio::test]
+async fn a_request_without_a_deadline_outlives_a_node_that_was_away() {
+    let mut fake = Fake::start(&[&[1], &[2]], &[2], |_| committed()).await;
+    let options = Options { deadline: None, ..fake.options() };
+    let client = Client::connect(options).await.unwrap();
+    let short = client.transfer(transfer(1, 101, 102), SHORT).await;
+    assert_eq!((short.status, short.attempts), (Status::Unavailable, 0));
+    let asking = tokio::spawn({
+        let client = client.clone();
+        async move { client.transfer(transfer(1, 101, 102), None).await }
+    });
+    let (told, mut deadlines) = tokio::sync::mpsc::unbounded_channel();
+    fake.revive(2, move |question| {
+        told.send(question.command().deadline).unwrap();
+        committed()
+    });
+    assert_eq!(asking.await.unwrap().status, Status::Committed);
+    assert_eq!(deadlines.recv().await.unwrap().as_millis(), 10_000);
+}
+
+#[tokio::test]
+async fn a_refused_creation_is_no_answer_and_a_reserved_id_is_one() {
+    let tries = AtomicU32::new(0);
+    let fake = Fake::start(&[&[1]], &[], move |question| {
+        if question.command().kind == CommandKind::Register {
+            let id: SessionId = from_slice(&question.command().body).unwrap();
+            return Reply::Answer(Response::Registered(Session { id, registered: Slot(1) }));
+        }
+        match tries.fetch_add(1, Ordering::SeqCst) {
+            0 => refused(Why::Moved, None),
+            1 => refused(Why::SessionWindow, None),
+            _ => {
+                let results = vec![CreateResult::Created, CreateResult::Moved];
+                Reply::Answer(Response::Created(CreatedDone { results }))
+            }
+        }
+    })
+    .await;
+    let accounts = [50, u128::MAX].map(|id| NewAccount { id: AccountId(id), ..NewAccount::default() });
+    let results = fake.client().await.create_accounts(&accounts, None).await;
+    assert_eq!(results, [Ok(CreateResult::Created), Ok(CreateResult::Moved)]);
 }
