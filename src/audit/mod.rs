@@ -64,8 +64,8 @@ pub async fn audit(
 ) -> AuditReport {
     let audit = Audit { fetch: Fetch::new(client.clone(), ANSWER), map: client.map(), opening };
     let mut judgement = Judgement::default();
-    let groups = audit.settle(settle).await;
-    totals::judge(&groups, &mut judgement.report);
+    let (groups, still) = audit.settle(settle).await;
+    totals::judge(&groups, still, &mut judgement.report);
     for group in &groups {
         if let Err(silent) = audit.compare_group(group, &mut judgement).await {
             judgement.report.incomplete(unseen(&silent));
@@ -89,15 +89,16 @@ struct Audit {
 }
 
 impl Audit {
-    /// The totals of all replicas: of two equal quiet rounds, or the last ones before the time was up.
-    async fn settle(&self, limit: Duration) -> Vec<GroupView> {
+    /// The totals of all replicas: of two equal quiet rounds, or the last ones before the time was up; and whether they
+    /// were those of the round before.
+    async fn settle(&self, limit: Duration) -> (Vec<GroupView>, bool) {
         let end = Instant::now() + limit;
         let mut last: Option<Vec<GroupView>> = None;
         loop {
             let groups = self.fetch.totals(&self.map.groups).await;
             let same = last.as_ref() == Some(&groups);
             if same && totals::is_quiet(&groups) || Instant::now() >= end {
-                return groups;
+                return (groups, same);
             }
             last = Some(groups);
             sleep(ROUND).await;

@@ -50,8 +50,9 @@ pub(super) fn is_quiet(groups: &[GroupView]) -> bool {
     groups.iter().all(GroupView::is_quiet)
 }
 
-/// Judges each group and all of them together.
-pub(super) fn judge(groups: &[GroupView], report: &mut AuditReport) {
+/// Judges each group, and all of them together if they stood still while they were asked: otherwise their sums are
+/// those of different moments.
+pub(super) fn judge(groups: &[GroupView], still: bool, report: &mut AuditReport) {
     for group in groups {
         report.replicas += group.seen().count() as u64;
         judge_visibility(group, report);
@@ -65,7 +66,9 @@ pub(super) fn judge(groups: &[GroupView], report: &mut AuditReport) {
             report.incomplete(format!("{}: {in_doubt} transactions are in doubt", group.group));
         }
     }
-    judge_sums(groups, report);
+    if still {
+        judge_sums(groups, report);
+    }
 }
 
 fn judge_visibility(group: &GroupView, report: &mut AuditReport) {
