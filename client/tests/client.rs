@@ -606,9 +606,8 @@ async fn a_connection_that_stays_silent_is_given_up() {
         if question.connection == first { Reply::Silence } else { committed() }
     })
     .await;
-    let options = Options { deadline: None, ..fake.options() };
-    let client = Client::connect(options).await.unwrap();
-    assert_eq!(client.transfer(transfer(1, 1, 2), None).await.status, Status::Committed);
+    let minute = Some(Duration::from_secs(60));
+    assert_eq!(fake.client().await.transfer(transfer(1, 1, 2), minute).await.status, Status::Committed);
 }
 
 #[tokio::test]
