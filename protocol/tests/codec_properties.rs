@@ -53,6 +53,39 @@ enum Change {
     Cut(Index),
 }
 
+/// The longer forms of the number, length or byte string that may begin with `byte`.
+fn longer_forms(byte: u8) -> Vec<Vec<u8>> {
+    let padded = |head: &[u8], zeros: usize, last: u8| [head, &vec![0; zeros], &[last]].concat();
+    match byte {
+        0x00..=0x7f => vec![
+            padded(&[0xcc], 0, byte),
+            padded(&[0xcd], 1, byte),
+            padded(&[0xce], 3, byte),
+            padded(&[0xcf], 7, byte),
+            padded(&[0xc4, 16], 15, byte),
+        ],
+        0x90..=0x9f => vec![padded(&[0xdc], 1, byte & 15), padded(&[0xdd], 3, byte & 15)],
+        0xa0..=0xbf => vec![padded(&[0xd9], 0, byte & 31), padded(&[0xda], 1, byte & 31)],
+        // The length follows.
+        0xc4 => vec![vec![0xc5, 0], vec![0xc6, 0, 0, 0]],
+        0xcc => vec![vec![0xcd, 0]],
+        0xcd => vec![vec![0xce, 0, 0]],
+        0xce => vec![vec![0xcf, 0, 0, 0, 0], [&[0xc4, 16][..], &[0; 12]].concat()],
+        0xcf => vec![[&[0xc4, 16][..], &[0; 8]].concat()],
+        _ => Vec::new(),
+    }
+}
+
+/// Every number and every length of a value has one form: with a longer one it is refused.
+fn has_one_form<T: Decode + Encode>(bytes: &[u8]) -> Result<(), TestCaseError> {
+    for at in 0..bytes.len() {
+        for form in longer_forms(bytes[at]) {
+            reads_strictly::<T>(&[&bytes[..at], &form, &bytes[at + 1..]].concat())?;
+        }
+    }
+    Ok(())
+}
+
 fn change() -> impl Strategy<Value = Change> {
     prop_oneof![
         (any::<Index>(), interesting()).prop_map(|(at, byte)| Change::Set(at, byte)),
@@ -97,6 +130,7 @@ fn comes_back<T: Decode + Encode + PartialEq + std::fmt::Debug>(
     for cut in 0..bytes.len() {
         prop_assert!(from_slice::<T>(&bytes[..cut]).is_err(), "cut at {}", cut);
     }
+    has_one_form::<T>(&bytes)?;
     reads_strictly::<T>(&changed(bytes, changes))?;
     Ok(())
 }
@@ -132,6 +166,7 @@ proptest! {
         for cut in 0..bytes.len() {
             prop_assert!(from_slice::<PaxosMessage>(&bytes[..cut]).is_err());
         }
+        has_one_form::<PaxosMessage>(&bytes)?;
         reads_strictly::<PaxosMessage>(&changed(bytes, &changes))?;
     }
 
