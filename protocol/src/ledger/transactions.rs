@@ -133,9 +133,10 @@ impl Transactions {
 
     fn compare_held(&self, txn: TxnId, attempt: Attempt) -> HeldHere {
         let Some(held) = self.held.get(&txn) else { return HeldHere::Nothing };
+        let waiting = held.waiting.is_some();
         match held.attempt.cmp(&attempt) {
-            Ordering::Equal => HeldHere::This { waiting: held.waiting.is_some() },
-            Ordering::Less => HeldHere::Older,
+            Ordering::Equal => HeldHere::This { waiting },
+            Ordering::Less => HeldHere::Older { waiting },
             Ordering::Greater => HeldHere::Newer,
         }
     }
@@ -313,7 +314,7 @@ impl Ledger {
             PrepareRow::Committed => Some(VoteKind::AlreadyCommitted),
             PrepareRow::Rejected(reason) => Some(VoteKind::No(reason)),
             PrepareRow::Conflict => Some(VoteKind::No(Reason::IdConflict)),
-            PrepareRow::Busy => Some(VoteKind::Die),
+            PrepareRow::Busy | PrepareRow::Unresolved => Some(VoteKind::Die),
             PrepareRow::Repeat => Some(VoteKind::Yes),
             PrepareRow::Quiet | PrepareRow::Stale => None,
             PrepareRow::Fresh => self.evaluate(new, deadline),
@@ -489,7 +490,7 @@ impl Ledger {
         };
         match table::resolve(known, held, verdict) {
             ResolveRow::Premature | ResolveRow::Unknown | ResolveRow::OtherCommit | ResolveRow::Contradiction => return,
-            ResolveRow::Acknowledge | ResolveRow::Applied | ResolveRow::Old => {}
+            ResolveRow::Acknowledge | ResolveRow::Applied | ResolveRow::Other => {}
             ResolveRow::Apply => {
                 let held = self.let_go(txn).expect("it was just compared");
                 self.take_effect(&held);
