@@ -116,7 +116,8 @@ fn names_that_do_not_fit_are_voted_down() {
         command
     };
     let transfer = move_money(1, 1, 11, 4);
-    let cases: [(&dyn Fn(&mut Prepare), &[VoteKind]); 5] = [
+    type Case<'a> = (&'a dyn Fn(&mut Prepare), &'a [VoteKind]);
+    let cases: [Case<'_>; 5] = [
         (&|p| p.participants = Vec::new(), &[]),
         (&|p| p.participants = vec![G2, G1], &[]),
         (&|p| p.participants = vec![GroupId(3), G2], &[VoteKind::Moved]),
