@@ -13,7 +13,8 @@ fn raw(kind: CommandKind, count: u32, body: Vec<u8>) -> Command {
 #[test]
 fn a_malformed_body_is_refused_as_a_whole() {
     let good = to_vec(&(1..=9).map(|id| move_money(id, 1, 2, 1)).collect::<Vec<_>>());
-    let mut cases = vec![(8, good.clone()), (10, good.clone()), (0, Vec::new()), (u32::MAX, vec![0xdd, 255, 255, 255, 255])];
+    let mut cases =
+        vec![(8, good.clone()), (10, good.clone()), (0, Vec::new()), (u32::MAX, vec![0xdd, 255, 255, 255, 255])];
     cases.extend((0..good.len()).map(|cut| (9, good[..cut].to_vec())));
     cases.push((9, [&good[..], &[0]].concat()));
     cases.push((0, vec![0x90, 0x90]));

@@ -72,13 +72,29 @@ fn s7_a_delayed_abort_of_an_older_attempt_does_not_release_the_newer() {
     let mut world = World::new(G2);
     let transfer = move_money(1, 1, 11, 5);
     assert_eq!(world.prepare(transfer, 1, 1), [VoteKind::Yes]);
-    assert_eq!(world.prepare(transfer, 2, 1), [VoteKind::Yes], "a newer attempt replaces the older");
+    assert_eq!(world.prepare(transfer, 2, 1), [VoteKind::Die], "whoever said yes waits for the end of that attempt");
     assert!(is_resolved(&world.resolve(transfer, 1, Verdict::Abort)));
-    assert_eq!(world.ledger.in_doubt()[0].attempt, attempt(2));
+    assert_eq!(world.prepare(transfer, 3, 1), [VoteKind::Yes]);
+    assert!(is_resolved(&world.resolve(transfer, 1, Verdict::Abort)));
+    assert_eq!(world.ledger.in_doubt()[0].attempt, attempt(3));
     assert!(!is_resolved(&world.resolve(transfer, 1, Verdict::Commit)), "nor is the older one's commit taken for it");
-    assert!(is_resolved(&world.resolve(transfer, 2, Verdict::Commit)));
+    assert!(is_resolved(&world.resolve(transfer, 3, Verdict::Commit)));
     assert_eq!(world.balance(11), 15);
     assert_eq!(world.prepare(transfer, 1, 1), [VoteKind::AlreadyCommitted]);
+}
+
+#[test]
+fn s7_a_newer_attempt_does_not_end_one_that_may_be_committed() {
+    // Attempt 1 is committed in g1, its resolve is late. A retry of the client makes a Prepare under attempt 2, whose
+    // Begin yields `Known`; its cleaning up must not cost attempt 1 its credit.
+    let mut world = World::new(G2);
+    let transfer = move_money(1, 1, 11, 5);
+    world.prepare(transfer, 1, 1);
+    assert_eq!(world.prepare(transfer, 2, 1), [VoteKind::Die]);
+    assert!(is_resolved(&world.resolve(transfer, 2, Verdict::Abort)));
+    assert!(is_resolved(&world.resolve(transfer, 2, Verdict::Reject(Reason::IdConflict))));
+    assert!(is_resolved(&world.resolve(transfer, 1, Verdict::Commit)));
+    assert_eq!(world.balance(11), 15);
 }
 
 #[test]

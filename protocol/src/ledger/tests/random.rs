@@ -146,7 +146,7 @@ impl Pair {
         if self.rng.chance(50) { G1 } else { G2 }
     }
 
-    /// A new transaction, or another attempt at one.
+    /// A new transaction, or another attempt at one: even if an attempt is under way, or has been committed.
     fn start(&mut self) {
         let home = self.group();
         let away = if home == G1 { G2 } else { G1 };

@@ -64,7 +64,10 @@ fn the_checks_have_an_order() {
     let mut world = World::new(G1);
     assert_eq!(world.transfer(move_money(1, 1, 1, 0)), Some(rejected(Reason::ZeroAmount)));
     assert_eq!(world.transfer(move_money(2, 77, 77, 1)), Some(rejected(Reason::SameAccount)));
-    assert_eq!(world.transfer(Transfer { ledger: 3, ..move_money(3, 1, 110, 1) }), Some(rejected(Reason::NoSuchAccount)));
+    assert_eq!(
+        world.transfer(Transfer { ledger: 3, ..move_money(3, 1, 110, 1) }),
+        Some(rejected(Reason::NoSuchAccount))
+    );
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Two-phase commit at apply, beyond the hazards: records, fences, attachments, wrong names.
 
 use super::*;
+use crate::ledger::model::Flags;
 use crate::message::command::Forget;
 
 fn outcome(world: &World, transfer: Transfer) -> Option<Outcome> {
@@ -18,7 +19,10 @@ fn a_commit_takes_effect_in_both_groups_and_is_forgotten_at_the_end() {
     assert_eq!(decided(&g1.decide(transfer, 1, Verdict::Commit)), Some(Verdict::Commit));
     assert!(is_resolved(&g2.resolve(transfer, 1, Verdict::Commit)));
     assert_eq!((g1.balance(1), g2.balance(11)), (6, 14));
-    assert_eq!(g1.ledger.coordinated_one(TxnId::from(&transfer), attempt(1)).and_then(|r| r.verdict), Some(Verdict::Commit));
+    assert_eq!(
+        g1.ledger.coordinated_one(TxnId::from(&transfer), attempt(1)).and_then(|r| r.verdict),
+        Some(Verdict::Commit)
+    );
     let forget = Forget { ended: vec![(TxnId::from(&transfer), attempt(2)), (TxnId::from(&transfer), attempt(1))] };
     assert_eq!(g1.one(Command::Forget(forget)), []);
     assert_eq!(g1.ledger.coordinated(), []);
@@ -87,13 +91,20 @@ fn a_repeated_prepare_gets_the_same_vote_and_a_late_copy_none() {
 #[test]
 fn a_newer_attempt_of_a_waiting_prepare_takes_its_place() {
     let mut world = World::new(G1);
-    let holder = move_money(1, 1, 11, 8);
-    world.begin(holder, 1, 50);
-    let waits = move_money(2, 12, 1, 1);
-    assert_eq!(world.prepare(waits, 1, 40), [VoteKind::Yes]);
-    world.one(read(1));
-    assert_eq!(world.prepare(waits, 2, 40), [VoteKind::Yes]);
-    assert_eq!((world.ledger.in_doubt().len(), world.ledger.totals().in_doubt), (1, 2));
+    let flags = Flags::CREDITS_MUST_NOT_EXCEED_DEBITS;
+    world.create(&[NewAccount { id: AccountId(101), ledger: 1, code: 1, flags }]);
+    let debit = move_money(2, 101, 11, 5);
+    world.begin(debit, 1, 60);
+    let waits = move_money(3, 12, 101, 5);
+    assert_eq!(world.prepare(waits, 1, 40), []);
+    assert_eq!(world.prepare(waits, 2, 40), []);
+    assert_eq!(world.prepare(waits, 2, 40), [], "a second copy is quiet");
+    assert_eq!(world.resolve(waits, 2, Verdict::Commit), [], "a commit of what has not voted is not acknowledged");
+    let outputs = world.decide(debit, 1, Verdict::Commit);
+    let Some(Output::Txn(TxnOutput::Voted { attempt: voted, vote, .. })) = outputs.last() else {
+        panic!("{outputs:?}")
+    };
+    assert_eq!((*voted, *vote), (attempt(2), VoteKind::Yes));
 }
 
 #[test]
@@ -105,7 +116,8 @@ fn names_that_do_not_fit_are_voted_down() {
         command
     };
     let transfer = move_money(1, 1, 11, 4);
-    let cases: [(&dyn Fn(&mut Prepare), &[VoteKind]); 5] = [
+    type Case<'a> = (&'a dyn Fn(&mut Prepare), &'a [VoteKind]);
+    let cases: [Case<'_>; 5] = [
         (&|p| p.participants = Vec::new(), &[]),
         (&|p| p.participants = vec![G2, G1], &[]),
         (&|p| p.participants = vec![GroupId(3), G2], &[VoteKind::Moved]),
@@ -201,7 +213,10 @@ fn the_end_of_a_newer_attempt_ends_an_orphan_too() {
     let transfer = move_money(1, 1, 11, 4);
     world.prepare(transfer, 1, 1);
     assert!(is_resolved(&world.resolve(transfer, 2, Verdict::Reject(Reason::Fenced))));
-    assert_eq!((world.ledger.totals().in_doubt, outcome(&world, transfer)), (0, Some(Outcome::Rejected(Reason::Fenced))));
+    assert_eq!(
+        (world.ledger.totals().in_doubt, outcome(&world, transfer)),
+        (0, Some(Outcome::Rejected(Reason::Fenced)))
+    );
 }
 
 #[test]

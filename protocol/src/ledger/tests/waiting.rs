@@ -14,9 +14,7 @@ fn outgoing(id: u128, from: u128, amount: u128) -> Transfer {
 
 #[test]
 fn between_low_and_high_a_debit_waits_and_follows_the_decision() {
-    for (verdict, result) in
-        [(Verdict::Commit, COMMITTED), (Verdict::Abort, rejected(Reason::ExceedsCredits))]
-    {
+    for (verdict, result) in [(Verdict::Commit, COMMITTED), (Verdict::Abort, rejected(Reason::ExceedsCredits))] {
         let mut world = World::new(G1);
         let credit = incoming(1, 1, 5);
         assert_eq!(world.prepare(credit, 1, 1), [VoteKind::Yes]);
