@@ -264,10 +264,11 @@ impl LogThread {
         Ok(())
     }
 
-    /// Has the next segment prepared in time, but not at once: a node that is only started should not fill disks.
+    /// Has the next segment prepared, as early as can be: on a busy disk it takes a while. Only the first segment is not
+    /// followed at once, so that a node that does little takes little of the disk.
     fn prepare(&mut self) {
         let position = self.files.appender.position();
-        if position.offset >= self.files.appender.segment_size() / 4 {
+        if position.segment > 1 || position.offset >= self.files.appender.segment_size() / 4 {
             self.preparer.prepare(position.segment + 1, self.files.segment_bytes);
         }
     }

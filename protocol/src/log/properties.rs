@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::index::Position;
 use super::record::{AcceptRecord, LearnRecord, Record, Recovered, SynchroniseRecord};
 use super::recover::{Damage, Flaw, Recoverer, Recovery};
-use super::segment::{self, HEADER, Owner};
+use super::segment::{self, HEADER, Header, Owner};
 use super::state;
 use super::writer::Appender;
 use crate::ids::{Ballot, ClusterId, DirectoryId, GroupId, NodeId, ReplicaId, Slot};
@@ -538,6 +538,50 @@ fn after_a_clean_stop_every_flipped_byte_of_a_record_is_refused() {
     let recovery = recover(&world.disk).unwrap();
     assert_eq!(&state_of(&recovery), world.last());
     assert!(!recovery.closed);
+}
+
+/// Two logs of the same shape with other entries: every record of one fits the other, but for the chain.
+#[test]
+fn records_and_segments_of_another_history_are_refused() {
+    let history = |letter: u8| {
+        let mut world = World::new(13);
+        for slot in 0..60 {
+            let entry = Bytes::from(vec![letter; 100]);
+            let record = AcceptRecord { slot: Slot(slot), chosen: Slot(0), entry };
+            while let Err(no_room) = world.appender.push(GROUPS[0], &Record::Accept(record.clone())) {
+                world.roll(no_room.size);
+            }
+            let at = world.last_position();
+            world.note_record(at);
+            world.sync();
+        }
+        world
+    };
+    let (one, other) = (history(b'a'), history(b'b'));
+    for record in &one.records {
+        let (number, range) = (record.at.segment as usize - 1, record.at.offset as usize..record.end as usize);
+        let mut disk = one.disk.clone();
+        disk[number][range.clone()].copy_from_slice(&other.disk[number][range]);
+        // The chain breaks at the record, or behind the first one, or at the next segment.
+        let broken = recover(&disk).err().map(|damage| damage.flaw);
+        assert!(matches!(broken, Some(Flaw::Chain | Flaw::Gap)), "{record:?}: {broken:?}");
+    }
+    for number in 0..one.disk.len() {
+        let mut disk = one.disk.clone();
+        disk[number] = other.disk[number].clone();
+        let broken = recover(&disk).err().map(|damage| damage.flaw);
+        assert_eq!(broken, Some(Flaw::Gap), "segment {}", number + 1);
+    }
+}
+
+#[test]
+fn a_segment_begun_after_a_doubtful_end_follows_no_other_end() {
+    let mut world = World::new(14);
+    world.fill(60);
+    assert!(world.disk.len() > 1);
+    let header = Header { doubtful: true, ..Header::decode(&world.disk[1]).unwrap() };
+    world.disk[1][..HEADER as usize].copy_from_slice(&header.encode());
+    assert_eq!(recover(&world.disk).expect_err("the segment before is whole").flaw, Flaw::Gap);
 }
 
 #[test]
