@@ -1,1 +1,15 @@
-//! Node assembly, command line, settings; also a library that starts local clusters for the load generator and tests.
+//! Drachma's binary as a library: settings, the command line, and clusters of local node processes.
+//!
+//! `main.rs` only hands over to [`cli::main`]. The load generator and the tests use [`local::LocalCluster`].
+
+pub mod audit;
+pub mod cli;
+pub mod commands;
+pub mod exit;
+pub mod id;
+pub mod local;
+pub mod output;
+pub mod run;
+pub mod scenario;
+pub mod settings;
+pub mod target;

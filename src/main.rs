@@ -1,1 +1,7 @@
-fn main() {}
+//! `drachma`: the node and the command line.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    drachma::cli::main()
+}

@@ -1,1 +1,3 @@
+//! The load generator.
+
 fn main() {}

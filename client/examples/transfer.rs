@@ -1,6 +1,6 @@
 //! Moves 10 from account 1 to account 2 and prints both balances before and after.
 //!
-//! `DRACHMA_ENDPOINTS=127.0.0.1:4001,127.0.0.1:4002 cargo run -p drachma-client --example transfer`
+//! `DRACHMA_ENDPOINTS=127.0.0.1:7101,127.0.0.1:7102 cargo run -p drachma-client --example transfer`
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use drachma_protocol::ledger::model::Transfer;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let endpoints = std::env::var("DRACHMA_ENDPOINTS").unwrap_or_else(|_| "127.0.0.1:4001".to_owned());
+    let endpoints = std::env::var("DRACHMA_ENDPOINTS").unwrap_or_else(|_| "127.0.0.1:7101".to_owned());
     let endpoints = endpoints.split(',').map(|endpoint| endpoint.trim().to_owned()).collect();
 
     // One client for the whole process. Clones share its connections: hand them out freely.

@@ -21,7 +21,7 @@ use drachma_protocol::wire::frame::LIMIT_CLIENT;
 use tokio::time::Instant;
 
 use crate::backoff::Backoff;
-use crate::request::{Heard, Pursuit, status};
+use crate::request::{Heard, Pursuit, status, within};
 use crate::single::{pause, wrong_answer};
 use crate::{Answer, Inner, Status};
 
@@ -90,7 +90,7 @@ pub(crate) async fn transfers(inner: &Inner, transfers: &[Transfer], deadline: O
             node = node.or(report.node);
         }
         if !open.is_empty() {
-            inner.router.refresh(seen, node).await;
+            within(deadline, inner.router.refresh(seen, node)).await;
             pause(&mut moving, deadline).await;
         }
     }

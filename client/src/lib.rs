@@ -39,12 +39,12 @@ use drachma_protocol::ledger::model::{Account, CreateResult, NewAccount, Outcome
 use drachma_protocol::message::client::{Call, FenceCall, MapCall, MapDone, ReadCall, Request, Response};
 use drachma_protocol::message::hello::Hello;
 use drachma_protocol::message::operator::{OperatorAnswer, OperatorCall};
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::backoff::Backoff;
 use crate::connection::{SendError, Trouble};
 use crate::link::Link;
-use crate::request::deadline_in;
+use crate::request::{deadline_in, within};
 use crate::router::Router;
 use crate::session::Sessions;
 
@@ -157,12 +157,9 @@ impl Client {
     /// If none answers within the deadline (5 s if there is none), or all that answer refuse.
     pub async fn connect(options: Options) -> Result<Client, ClientError> {
         let until = deadline_in(Some(options.deadline.unwrap_or(CONNECT_DEADLINE)));
-        let mut last = ClientError::Unreachable("no endpoint was given".to_owned());
-        let searching = search(&options, &mut last);
-        let found = match until {
-            Some(until) => timeout_at(until, searching).await.ok().flatten(),
-            None => searching.await,
-        };
+        let nothing = if options.endpoints.is_empty() { "no endpoint was given" } else { "no answer in time" };
+        let mut last = ClientError::Unreachable(nothing.to_owned());
+        let found = within(until, search(&options, &mut last)).await.flatten();
         let Some((map, hello)) = found else { return Err(last) };
         let router = Router::new(map, hello);
         let inner =
@@ -305,7 +302,7 @@ async fn search(options: &Options, last: &mut ClientError) -> Option<(MapDone, H
         if refused {
             return None;
         }
-        sleep_until(Instant::now() + backoff.pause()).await;
+        sleep(backoff.pause()).await;
     }
     None
 }

@@ -38,6 +38,14 @@ pub(crate) fn deadline_in(duration: Option<Duration>) -> Option<Instant> {
     Instant::now().checked_add(duration?)
 }
 
+/// What `future` yields; nothing if the deadline passes before.
+pub(crate) async fn within<T>(deadline: Option<Instant>, future: impl Future<Output = T>) -> Option<T> {
+    match deadline {
+        Some(deadline) => timeout_at(deadline, future).await.ok(),
+        None => Some(future.await),
+    }
+}
+
 /// What the caller of a [`Pursuit`] has to deal with.
 pub(crate) enum Heard {
     /// An answer, though perhaps not the final one, or not of the right kind.
@@ -71,6 +79,8 @@ struct Try {
     number: u32,
     node: NodeId,
     sent: Instant,
+    // An answer to it shows that the node leads; a lookup is answered by any replica.
+    for_leader: bool,
     answer: Answer,
 }
 
@@ -88,6 +98,8 @@ impl<'a> Pursuit<'a> {
         needed: BTreeSet<GroupId>,
         deadline: Option<Instant>,
     ) -> Pursuit<'a> {
+        // What is said at the deadline must not rest on what was so long ago.
+        router.poke_lost(&needed);
         Pursuit {
             router,
             group,
@@ -132,7 +144,9 @@ impl<'a> Pursuit<'a> {
                     }
                 }
                 Event::Ended(ended, Some(response)) => {
-                    self.router.confirm(self.group, ended.node);
+                    if ended.for_leader {
+                        self.router.confirm(self.group, ended.node);
+                    }
                     self.last = Some(ended.node);
                     return Heard::Answer(response);
                 }
@@ -196,7 +210,8 @@ impl<'a> Pursuit<'a> {
                 if self.outstanding.len() == OUTSTANDING {
                     self.outstanding.remove(0);
                 }
-                self.outstanding.push(Try { number: self.attempts, node, sent, answer });
+                let for_leader = !matches!(request.call, Call::Lookup(_));
+                self.outstanding.push(Try { number: self.attempts, node, sent, for_leader, answer });
                 self.due = patience;
             }
             Ok(Err(error)) => {

@@ -35,6 +35,13 @@ struct State {
     refreshes: u64,
 }
 
+impl State {
+    fn links_of<'a>(&self, groups: impl Iterator<Item = &'a GroupId>) -> Vec<Arc<Link>> {
+        let nodes: BTreeSet<NodeId> = groups.flat_map(|group| self.routes.nodes(*group)).copied().collect();
+        nodes.iter().filter_map(|node| self.links.get(node).cloned()).collect()
+    }
+}
+
 impl Router {
     /// Routes by `map`, which is sound; `hello` names the cluster.
     pub(crate) fn new(map: MapDone, hello: Hello) -> Router {
@@ -109,16 +116,18 @@ impl Router {
 
     /// Tries to reach every node of these groups: whether they can be reached decides between unavailable and
     /// unknown, and a node that was down may lead by now.
-    pub(crate) fn poke<'a>(&self, groups: impl IntoIterator<Item = &'a GroupId>) {
-        let links: Vec<Arc<Link>> = {
+    pub(crate) fn poke(&self, groups: &BTreeSet<GroupId>) {
+        let links = self.state().links_of(groups.iter());
+        links.iter().for_each(|link| link.poke());
+    }
+
+    /// The same for those of the groups that looked unavailable when they were last asked.
+    pub(crate) fn poke_lost(&self, groups: &BTreeSet<GroupId>) {
+        let links = {
             let state = self.state();
-            let nodes: BTreeSet<NodeId> =
-                groups.into_iter().flat_map(|group| state.routes.nodes(*group)).copied().collect();
-            nodes.iter().filter_map(|node| state.links.get(node).cloned()).collect()
+            state.links_of(groups.iter().filter(|group| state.routes.unavailable(**group)))
         };
-        for link in links {
-            link.poke();
-        }
+        links.iter().for_each(|link| link.poke());
     }
 
     /// Whether `group` looks unavailable from here.

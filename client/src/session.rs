@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 use crate::backoff::{Backoff, random};
 use crate::batch::join_all;
-use crate::request::{Heard, Pursuit};
+use crate::request::{Heard, Pursuit, within};
 use crate::single::{pause, wrong_answer};
 use crate::{Inner, Status};
 
@@ -54,17 +54,21 @@ impl Sessions {
         Arc::clone(groups.entry(group).or_default())
     }
 
-    /// The session in `group`, registered now if need be.
-    async fn in_group(&self, inner: &Inner, group: GroupId, deadline: Option<Instant>) -> Result<Session, Status> {
+    /// The session in `group`, registered now if need be: if there is none yet, or it is the one that the group has
+    /// `lost`.
+    async fn in_group(
+        &self,
+        inner: &Inner,
+        group: GroupId,
+        lost: Option<Session>,
+        deadline: Option<Instant>,
+    ) -> Result<Session, Status> {
         let cell = self.cell(group);
-        let mut session = match deadline {
-            Some(deadline) => match tokio::time::timeout_at(deadline, cell.lock()).await {
-                Ok(session) => session,
-                Err(_) => return Err(crate::request::status(&inner.router, [&group])),
-            },
-            None => cell.lock().await,
-        };
-        if let Some(session) = *session {
+        let over = || crate::request::status(&inner.router, [&group]);
+        let mut session = within(deadline, cell.lock()).await.ok_or_else(over)?;
+        if let Some(session) = *session
+            && Some(session) != lost
+        {
             return Ok(session);
         }
         let registered = self.register(inner, group, deadline).await?;
@@ -90,15 +94,6 @@ impl Sessions {
             }
         }
     }
-
-    /// The group does not know `session`: the next command registers anew, unless another one has done so.
-    async fn forget(&self, group: GroupId, session: Session) {
-        let cell = self.cell(group);
-        let mut known = cell.lock().await;
-        if *known == Some(session) {
-            *known = None;
-        }
-    }
 }
 
 /// The result for one account.
@@ -114,8 +109,10 @@ struct Chunk {
 /// What became of a chunk.
 struct Report {
     results: Vec<(usize, Created)>,
-    // Not the group's own, it says.
+    // Not the group's own, or nobody's, it answers.
     moved: Vec<(usize, NewAccount)>,
+    // The group refused the whole command, which is no answer.
+    refused: Vec<(usize, NewAccount)>,
     node: Option<NodeId>,
 }
 
@@ -129,20 +126,24 @@ pub(crate) async fn create(inner: &Inner, accounts: &[NewAccount], deadline: Opt
         let chunks = split(&map.map, open);
         let reports = join_all(chunks.into_iter().map(|chunk| carry_out(inner, chunk, deadline))).await;
         open = Vec::new();
-        let mut node = None;
+        let (mut moved, mut node) = (Vec::new(), None);
         for report in reports {
             for (index, result) in report.results {
                 results[index] = result;
             }
-            open.extend(report.moved);
+            moved.extend(report.moved);
+            open.extend(report.refused);
             node = node.or(report.node);
         }
-        if open.is_empty() {
+        if moved.is_empty() && open.is_empty() {
             return results;
         }
-        inner.router.refresh(seen, node).await;
-        if inner.router.map().0.map.epoch == map.map.epoch {
-            // Not moved: the id is one that nobody may create. The results say so already.
+        within(deadline, inner.router.refresh(seen, node)).await;
+        // With the same map they have not moved: they are ids that nobody may create. The results say so already.
+        if inner.router.map().0.map.epoch != map.map.epoch {
+            open.append(&mut moved);
+        }
+        if open.is_empty() {
             return results;
         }
         pause(&mut moving, deadline).await;
@@ -168,8 +169,6 @@ fn split(map: &drachma_protocol::placement::map::ShardMap, items: Vec<(usize, Ne
 /// Sends a chunk until it is answered, or the deadline passes.
 async fn carry_out(inner: &Inner, chunk: Chunk, deadline: Option<Instant>) -> Report {
     let Chunk { group, epoch, items } = chunk;
-    // The semaphore is never closed, so this waits and cannot fail.
-    let _permit = inner.sessions.window.acquire().await.ok();
     let mut body = Vec::with_capacity(8 + items.len() * 16);
     encode_array_len(&mut body, items.len());
     items.iter().for_each(|(_, account)| account.encode(&mut body));
@@ -177,12 +176,17 @@ async fn carry_out(inner: &Inner, chunk: Chunk, deadline: Option<Instant>) -> Re
     let all = |result: Created, node| Report {
         results: items.iter().map(|(index, _)| (*index, result)).collect(),
         moved: Vec::new(),
+        refused: Vec::new(),
         node,
     };
+    let Some(_permit) = within(deadline, inner.sessions.window.acquire()).await else {
+        return all(Err(Status::Unknown), None);
+    };
+    let mut lost = None;
     let mut sequence = inner.sessions.sequence();
     let mut pursuit = Pursuit::new(&inner.router, group, BTreeSet::from([group]), deadline);
     loop {
-        let session = match inner.sessions.in_group(inner, group, deadline).await {
+        let session = match inner.sessions.in_group(inner, group, lost, deadline).await {
             Ok(session) => session,
             Err(status) => return all(Err(status), None),
         };
@@ -196,10 +200,10 @@ async fn carry_out(inner: &Inner, chunk: Chunk, deadline: Option<Instant>) -> Re
             }
             Heard::Answer(_) => wrong_answer(&mut pursuit, group),
             Heard::Refused(Why::Moved) => {
-                return Report { results: Vec::new(), moved: items, node: pursuit.last() };
+                return Report { results: Vec::new(), moved: Vec::new(), refused: items, node: pursuit.last() };
             }
             Heard::Refused(Why::UnknownSession) => {
-                inner.sessions.forget(group, session).await;
+                lost = Some(session);
                 pursuit.again(false);
             }
             Heard::Refused(Why::SessionWindow) => {
@@ -218,7 +222,7 @@ async fn carry_out(inner: &Inner, chunk: Chunk, deadline: Option<Instant>) -> Re
 }
 
 fn report(items: &[(usize, NewAccount)], results: &[CreateResult], node: Option<NodeId>) -> Report {
-    let mut report = Report { results: Vec::new(), moved: Vec::new(), node };
+    let mut report = Report { results: Vec::new(), moved: Vec::new(), refused: Vec::new(), node };
     for (item, result) in items.iter().zip(results) {
         match result {
             CreateResult::Moved => report.moved.push(*item),

@@ -6,10 +6,10 @@ use std::time::Duration;
 use drachma_protocol::ids::{AccountId, Epoch, GroupId};
 use drachma_protocol::message::client::{Call, Response, Why};
 use drachma_protocol::time::Span;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 
 use crate::backoff::Backoff;
-use crate::request::{Heard, Pursuit, deadline_in};
+use crate::request::{Heard, Pursuit, deadline_in, within};
 use crate::{Inner, Status};
 
 /// What came of a request about one account.
@@ -56,7 +56,7 @@ pub(crate) async fn ask<T>(
             }
         };
         attempts += pursuit.attempts();
-        inner.router.refresh(seen, moved).await;
+        within(deadline, inner.router.refresh(seen, moved)).await;
         pause(&mut moving, deadline).await;
     }
 }
@@ -69,9 +69,5 @@ pub(crate) fn wrong_answer(pursuit: &mut Pursuit<'_>, group: GroupId) {
 
 /// Waits before the next try, but not beyond the deadline.
 pub(crate) async fn pause(backoff: &mut Backoff, deadline: Option<Instant>) {
-    let pause = backoff.pause();
-    match deadline {
-        Some(deadline) => sleep_until(deadline.min(Instant::now() + pause)).await,
-        None => sleep(pause).await,
-    }
+    within(deadline, sleep(backoff.pause())).await;
 }

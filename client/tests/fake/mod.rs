@@ -1,5 +1,7 @@
 //! Nodes that speak the protocol and answer as a test says.
 
+#![allow(dead_code, reason = "each test file uses its part")]
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -19,7 +21,7 @@ use drachma_protocol::time::Span;
 use drachma_protocol::wire::codec::from_slice;
 use drachma_protocol::wire::frame::{self, Kind, LIMIT_CLIENT};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
 pub(crate) const CLUSTER: ClusterId = ClusterId(0xd7ac);
@@ -67,6 +69,8 @@ pub(crate) struct Fake {
     pub(crate) map: Arc<Mutex<MapDone>>,
     pub(crate) connections: Arc<AtomicU64>,
     tasks: BTreeMap<u16, JoinSet<()>>,
+    // Bound, so that nobody else gets the port, and not listening, so that connections are refused.
+    down: BTreeMap<u16, TcpSocket>,
     open: tokio::sync::watch::Sender<u64>,
 }
 
@@ -77,11 +81,13 @@ impl Fake {
         down: &[u16],
         handler: impl Fn(Question) -> Reply + Send + Sync + 'static,
     ) -> Fake {
-        let mut listeners = BTreeMap::new();
+        let mut sockets = BTreeMap::new();
         for node in groups.iter().flat_map(|nodes| nodes.iter().copied()) {
-            listeners.insert(node, TcpListener::bind("127.0.0.1:0").await.unwrap());
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+            sockets.insert(node, socket);
         }
-        let address = |listener: &TcpListener| listener.local_addr().unwrap().to_string();
+        let address = |socket: &TcpSocket| socket.local_addr().unwrap().to_string();
         let range =
             |n: usize| AccountRange { first: AccountId(n as u128 * 100 + 1), last: AccountId(n as u128 * 100 + 100) };
         let map = MapDone {
@@ -91,21 +97,24 @@ impl Fake {
                 owners: (0..groups.len()).map(|n| GroupId(n as u16 + 1)).collect(),
             },
             groups: (1..).zip(groups).map(|(n, nodes)| group(n, nodes)).collect(),
-            nodes: listeners
+            nodes: sockets
                 .iter()
-                .map(|(node, listener)| NodeAddress { node: NodeId(*node), address: address(listener) })
+                .map(|(node, socket)| NodeAddress { node: NodeId(*node), address: address(socket) })
                 .collect(),
         };
         let mut fake = Fake {
             map: Arc::new(Mutex::new(map)),
             connections: Arc::default(),
             tasks: BTreeMap::new(),
+            down: BTreeMap::new(),
             open: tokio::sync::watch::Sender::new(0),
         };
         let handler: Arc<Handler> = Arc::new(handler);
-        for (node, listener) in listeners {
-            if !down.contains(&node) {
-                fake.serve(node, listener, Arc::clone(&handler));
+        for (node, socket) in sockets {
+            if down.contains(&node) {
+                fake.down.insert(node, socket);
+            } else {
+                fake.serve(node, socket.listen(1024).unwrap(), Arc::clone(&handler));
             }
         }
         fake
@@ -131,12 +140,8 @@ impl Fake {
     }
 
     /// Starts a node that was down.
-    pub(crate) async fn revive(&mut self, node: u16, handler: impl Fn(Question) -> Reply + Send + Sync + 'static) {
-        let address = {
-            let map = self.map.lock().unwrap();
-            map.nodes.iter().find(|known| known.node.0 == node).unwrap().address.clone()
-        };
-        let listener = TcpListener::bind(address).await.unwrap();
+    pub(crate) fn revive(&mut self, node: u16, handler: impl Fn(Question) -> Reply + Send + Sync + 'static) {
+        let listener = self.down.remove(&node).unwrap().listen(1024).unwrap();
         self.serve(node, listener, Arc::new(handler));
     }
 

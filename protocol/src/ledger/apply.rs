@@ -36,8 +36,8 @@ pub(super) struct Work {
 
 /// A command that takes more than one step.
 enum Job {
-    Transfers(TransferBatch),
-    Accounts(AccountBatch),
+    Transfers(Box<TransferBatch>),
+    Accounts(Box<AccountBatch>),
     Forget(std::vec::IntoIter<(TxnId, Attempt)>),
 }
 
@@ -240,7 +240,7 @@ impl Ledger {
                 }
                 let mut scratch = std::mem::take(&mut self.scratch);
                 scratch.clear();
-                Ok(Opened::Job(Job::Transfers(TransferBatch {
+                let batch = TransferBatch {
                     command: place,
                     session: command.session,
                     sequence: command.sequence,
@@ -249,7 +249,8 @@ impl Ledger {
                     next: 0,
                     items: Vec::new(),
                     waiting: 0,
-                })))
+                };
+                Ok(Opened::Job(Job::Transfers(Box::new(batch))))
             }
             // The coordinator takes these apart; they are never logged as they came.
             CommandKind::Transact => Err(Why::Malformed),
@@ -263,14 +264,15 @@ impl Ledger {
                     Sequence::Answered(results) => return Ok(Opened::Done(CommandResult::Created(results))),
                     Sequence::New => {}
                 }
-                Ok(Opened::Job(Job::Accounts(AccountBatch {
+                let batch = AccountBatch {
                     command: place,
                     session,
                     sequence: command.sequence,
                     body: Body::open(command, Vec::new()).ok_or(Why::Malformed)?,
                     next: 0,
                     results: Vec::new(),
-                })))
+                };
+                Ok(Opened::Job(Job::Accounts(Box::new(batch))))
             }
         }
     }
@@ -287,7 +289,11 @@ impl Ledger {
         }
     }
 
-    fn go_on_transfers(&mut self, mut batch: TransferBatch, outputs: &mut Vec<Output>) -> Option<TransferBatch> {
+    fn go_on_transfers(
+        &mut self,
+        mut batch: Box<TransferBatch>,
+        outputs: &mut Vec<Output>,
+    ) -> Option<Box<TransferBatch>> {
         if batch.body.is_open() {
             match batch.body.step(transfer_item) {
                 Err(_) => {
@@ -295,15 +301,9 @@ impl Ledger {
                     return None;
                 }
                 Ok(false) => return Some(batch),
-                Ok(true) => {
-                    if let Some(session) = batch.session {
-                        self.sessions.touch(session, batch.sequence, self.time);
-                    }
-                    // A single transfer, the common case, is carried out in the same step.
-                    if batch.body.items.len() > DECODE_STEP {
-                        return Some(batch);
-                    }
-                }
+                // A single transfer, the common case, is carried out in the same step.
+                Ok(true) if batch.body.items.len() > DECODE_STEP => return Some(batch),
+                Ok(true) => {}
             }
         }
         if let Some((transfer, digest)) = batch.body.items.get(batch.next) {
@@ -319,13 +319,16 @@ impl Ledger {
         if batch.next < batch.body.items.len() {
             return Some(batch);
         }
+        if let Some(session) = batch.session {
+            self.sessions.touch(session, batch.sequence, self.time);
+        }
         self.scratch = batch.body.items;
         let result = CommandResult::Transfers { items: batch.items, waiting: batch.waiting };
         outputs.push(client(batch.command, result));
         None
     }
 
-    fn go_on_accounts(&mut self, mut batch: AccountBatch, outputs: &mut Vec<Output>) -> Option<AccountBatch> {
+    fn go_on_accounts(&mut self, mut batch: Box<AccountBatch>, outputs: &mut Vec<Output>) -> Option<Box<AccountBatch>> {
         if batch.body.is_open() {
             return match batch.body.step(account_item) {
                 Err(_) => {

@@ -134,6 +134,7 @@ pub struct Ledger {
     work: Option<Box<Work>>,
     /// Kept between batches, so that they do not allocate.
     scratch: Vec<(Transfer, u128)>,
+    last_work: usize,
 }
 
 impl Ledger {
@@ -161,6 +162,7 @@ impl Ledger {
             transactions: Transactions::default(),
             work: None,
             scratch: Vec::new(),
+            last_work: 0,
         }
     }
 
@@ -183,7 +185,8 @@ impl Ledger {
     /// If no entry is begun.
     pub fn apply(&mut self, budget: usize, outputs: &mut Vec<Output>) -> bool {
         let mut work = self.work.take().expect("an entry is begun before it is applied");
-        for _ in 0..budget.max(1) {
+        for done in 1..=budget.max(1) {
+            self.last_work = done;
             if self.advance(&mut work, outputs) {
                 assert!(self.wake.is_empty(), "an entry ends when nobody moves any more");
                 self.applied = self.applied.next();
@@ -196,12 +199,12 @@ impl Ledger {
 
     /// How many operations the last call of `apply` has done.
     pub fn last_work(&self) -> usize {
-        unimplemented!()
+        self.last_work
     }
 
     /// When, in log time, the first of the operations that wait expires.
     pub fn next_expiry(&self) -> Option<LogTime> {
-        unimplemented!()
+        self.queue.next_expiry()
     }
 
     /// How many entries are wholly applied.

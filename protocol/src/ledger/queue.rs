@@ -193,6 +193,11 @@ impl Queue {
         }
     }
 
+    /// The earliest deadline.
+    pub(super) fn next_expiry(&self) -> Option<LogTime> {
+        self.expiry.first().map(|(deadline, _)| *deadline)
+    }
+
     /// The first operation whose deadline has come.
     pub(super) fn expired(&self, now: LogTime) -> Option<Key> {
         self.expiry.first().filter(|(deadline, _)| *deadline <= now).map(|(_, key)| *key)

@@ -20,7 +20,7 @@ pub struct Coordinated {
     pub transfer: Transfer,
     /// When preparing ends at the latest, in this group's log time.
     pub deadline: LogTime,
-    /// The vote of this group itself, once it is known.
+    /// This group itself has voted yes and holds its part. False while its prepare waits, and after any other vote.
     pub voted: bool,
     /// The decision, once there is one.
     pub verdict: Option<Verdict>,

@@ -133,9 +133,10 @@ impl Transactions {
 
     fn compare_held(&self, txn: TxnId, attempt: Attempt) -> HeldHere {
         let Some(held) = self.held.get(&txn) else { return HeldHere::Nothing };
+        let waiting = held.waiting.is_some();
         match held.attempt.cmp(&attempt) {
-            Ordering::Equal => HeldHere::This { waiting: held.waiting.is_some() },
-            Ordering::Less => HeldHere::Older,
+            Ordering::Equal => HeldHere::This { waiting },
+            Ordering::Less => HeldHere::Older { waiting },
             Ordering::Greater => HeldHere::Newer,
         }
     }
@@ -251,7 +252,7 @@ impl Ledger {
         if first == Whereabouts::Nowhere {
             // No group owns the id, so none could be told the end: it is rejected at once.
             let outcome = Outcome::Rejected(Reason::NoSuchAccount);
-            self.record(txn, Some(digest), outcome);
+            self.record(txn, Some(digest), outcome, &Effects::default());
             outputs.push(Output::Txn(TxnOutput::Known { txn, attempt, outcome }));
             return;
         }
@@ -313,7 +314,7 @@ impl Ledger {
             PrepareRow::Committed => Some(VoteKind::AlreadyCommitted),
             PrepareRow::Rejected(reason) => Some(VoteKind::No(reason)),
             PrepareRow::Conflict => Some(VoteKind::No(Reason::IdConflict)),
-            PrepareRow::Busy => Some(VoteKind::Die),
+            PrepareRow::Busy | PrepareRow::Unresolved => Some(VoteKind::Die),
             PrepareRow::Repeat => Some(VoteKind::Yes),
             PrepareRow::Quiet | PrepareRow::Stale => None,
             PrepareRow::Fresh => self.evaluate(new, deadline),
@@ -453,7 +454,7 @@ impl Ledger {
             }
             Verdict::Abort => TransferResult::Retry,
             Verdict::Reject(reason) => {
-                self.record_rejection(txn, Some(digest), reason);
+                self.record_rejection(txn, Some(digest), reason, &held.map(|held| held.effects).unwrap_or_default());
                 TransferResult::Done(Outcome::Rejected(reason))
             }
         };
@@ -464,13 +465,13 @@ impl Ledger {
     fn take_effect(&mut self, held: &Held) {
         assert!(held.waiting.is_none(), "only what has voted yes takes effect");
         self.post(&held.transfer, held.digest, &held.effects);
-        self.record(held.txn, Some(held.digest), Outcome::Committed);
+        self.record(held.txn, Some(held.digest), Outcome::Committed, &held.effects);
     }
 
     /// A conflict speaks of one content only, so it is not the id's outcome.
-    fn record_rejection(&mut self, txn: TxnId, digest: Option<u128>, reason: Reason) {
+    fn record_rejection(&mut self, txn: TxnId, digest: Option<u128>, reason: Reason, effects: &Effects) {
         if reason != Reason::IdConflict {
-            self.record(txn, digest, Outcome::Rejected(reason));
+            self.record(txn, digest, Outcome::Rejected(reason), effects);
         }
     }
 
@@ -489,15 +490,15 @@ impl Ledger {
         };
         match table::resolve(known, held, verdict) {
             ResolveRow::Premature | ResolveRow::Unknown | ResolveRow::OtherCommit | ResolveRow::Contradiction => return,
-            ResolveRow::Acknowledge | ResolveRow::Applied | ResolveRow::Old => {}
+            ResolveRow::Acknowledge | ResolveRow::Applied | ResolveRow::Other => {}
             ResolveRow::Apply => {
                 let held = self.let_go(txn).expect("it was just compared");
                 self.take_effect(&held);
             }
             ResolveRow::Release | ResolveRow::TakeOut | ResolveRow::ReleaseOlder | ResolveRow::Record => {
-                let digest = self.let_go(txn).map(|held| held.digest);
+                let (digest, effects) = self.let_go(txn).map(|held| (held.digest, held.effects)).unzip();
                 if let Verdict::Reject(reason) = verdict {
-                    self.record_rejection(txn, digest, reason);
+                    self.record_rejection(txn, digest, reason, &effects.unwrap_or_default());
                 }
             }
         }
@@ -517,10 +518,10 @@ impl Ledger {
             FenceRow::Decide => self.conclude(txn, Verdict::Reject(Reason::Fenced), outputs),
             FenceRow::TakeOut => {
                 let waiter = self.dequeue(waiting.expect("this row has a waiter"));
-                self.record(txn, None, fenced);
+                self.record(txn, None, fenced, &Effects::default());
                 self.tell(&waiter.askers, TransferResult::Done(fenced), outputs);
             }
-            FenceRow::Record => self.record(txn, None, fenced),
+            FenceRow::Record => self.record(txn, None, fenced, &Effects::default()),
         }
         CommandResult::Settled(fenced)
     }

@@ -71,7 +71,7 @@ impl Ledger {
             Fit::Never(reason) => self.reject_now(txn, digest, reason),
             Fit::Now => {
                 self.post(transfer, digest, &effects);
-                self.record(txn, Some(digest), Outcome::Committed);
+                self.record(txn, Some(digest), Outcome::Committed, &effects);
                 Submitted::Committed
             }
             Fit::Later if self.queue.is_full() => Submitted::now(TransferResult::Retry),
@@ -108,16 +108,18 @@ impl Ledger {
     }
 
     fn reject_now(&mut self, txn: TxnId, digest: u128, reason: Reason) -> Submitted {
-        self.record(txn, Some(digest), Outcome::Rejected(reason));
+        self.record(txn, Some(digest), Outcome::Rejected(reason), &Effects::default());
         Submitted::now(TransferResult::Done(Outcome::Rejected(reason)))
     }
 
-    /// Records an outcome under its id, with the shard that the id moves with: that of the account under which it is
-    /// unique, where this group owns it.
-    pub(super) fn record(&mut self, txn: TxnId, digest: Option<u128>, outcome: Outcome) {
-        let shard: Option<ShardId> = match self.accounts.whereabouts(txn.first) {
-            Whereabouts::Here(place) => Some(self.accounts.shard(place)),
-            _ => self.accounts.map().shard_of(txn.first),
+    /// Records an outcome under its id, with the shard that the row moves with: that of the first account that the
+    /// operation touches here; without effects, that of the account under which the id is unique, if it is ours.
+    pub(super) fn record(&mut self, txn: TxnId, digest: Option<u128>, outcome: Outcome, effects: &Effects) {
+        let map = self.accounts.map();
+        let own = || map.shard_of(txn.first).filter(|shard| map.owners[usize::from(shard.0)] == self.group);
+        let shard: Option<ShardId> = match effects.as_slice().first() {
+            Some(effect) => Some(self.accounts.shard(effect.place)),
+            None => own(),
         };
         self.ids.record(txn, digest, outcome, shard);
     }
@@ -259,7 +261,7 @@ impl Ledger {
                 if outcome == Outcome::Committed {
                     self.post(&transfer, digest, &effects);
                 }
-                self.record(TxnId::from(&transfer), Some(digest), outcome);
+                self.record(TxnId::from(&transfer), Some(digest), outcome, &effects);
                 self.tell(&waiter.askers, TransferResult::Done(outcome), outputs);
             }
         }

@@ -12,7 +12,8 @@
 //! | `cut NODE NODE` | the same for one pair, both ways |
 //! | `disk NODE hold`, `disk NODE go` | the disk finishes nothing; and goes on |
 //! | `crash NODE`, `start NODE` | what is not on disk is lost; back with what is |
-//! | `doubt NODE` | the last record on its disk rots: when it starts, its log is in doubt |
+//! | `rot NODE` | the last synced record on its disk rots: when it starts, its log is in doubt |
+//! | `tear NODE` | a write that was never synced is torn: its log is in doubt, but has lost nothing |
 //! | `wipe NODE` | its disk is formatted anew: empty, with another directory |
 //! | `link NODE down`, `link NODE up` | the others see the connection to it break, or come back |
 //! | `transfer NODE ID`, `read NODE ACCOUNT` | a client's request at that node |
@@ -25,7 +26,7 @@ use bytes::Bytes;
 
 use super::{Leader, LeaderConfig, Replica, ReplicaConfig};
 use crate::golden;
-use crate::ids::{AccountId, Ballot, DirectoryId, Epoch, GroupId, NodeId, Origin, Slot, TransferId};
+use crate::ids::{AccountId, DirectoryId, Epoch, GroupId, NodeId, Origin, Slot, TransferId};
 use crate::ledger::model::Transfer;
 use crate::ledger::{Genesis, Limits};
 use crate::log::record::{Record, Recovered};
@@ -53,7 +54,8 @@ struct Disk {
     directory: u128,
     records: Vec<Record>,
     synced: usize,
-    doubt: bool,
+    // The end is not readable; true if it held something that was synced.
+    doubt: Option<bool>,
     hold: bool,
     // (token, records after it)
     writing: VecDeque<(crate::role::Token, usize)>,
@@ -64,11 +66,12 @@ impl Disk {
     fn recover(&mut self) -> (Recovered, Vec<Bytes>) {
         self.records.truncate(self.synced);
         self.writing.clear();
-        if self.doubt && !self.records.contains(&Record::Doubt(crate::message::operator::Nothing {})) {
-            self.records.pop();
+        if let Some(rot) = self.doubt.take() {
+            if rot {
+                self.records.pop();
+            }
             self.records.push(Record::Doubt(crate::message::operator::Nothing {}));
             self.synced = self.records.len();
-            self.doubt = false;
         }
         let mut found = Recovered::default();
         let mut log: Vec<Bytes> = Vec::new();
@@ -331,7 +334,8 @@ impl Group {
             }
             "crash" => self.crash(node(1)),
             "start" => self.start(node(1)),
-            "doubt" => self.nodes.get_mut(&node(1)).expect("a node").disk.doubt = true,
+            "rot" => self.nodes.get_mut(&node(1)).expect("a node").disk.doubt = Some(true),
+            "tear" => self.nodes.get_mut(&node(1)).expect("a node").disk.doubt = Some(false),
             "wipe" => {
                 let directory = u128::from(node(1).0) + 1000;
                 self.nodes.get_mut(&node(1)).expect("a node").disk = Disk { directory, ..Disk::default() };

@@ -1,18 +1,18 @@
 //! The recovery table: what a serving coordinator says about an attempt, and what it does with each record it inherits.
 //!
-//! Everything here is a function of applied state and of what this leader itself has proposed; nothing is remembered.
+//! Everything here is a function of applied state and of what this leader itself has proposed.
 //! The labels are cited by the tests and by the traces.
 //!
 //! **Inquiries.** A leader serves only after its first entry, which names its ballot, is applied. So:
 //!
 //! | row | the attempt's ballot | what is known of it | answer |
 //! |---|---|---|---|
-//! | I1 | newer than the serving one | (nothing: a don't-care, asserted) | silence: this node is deposed, another one knows |
+//! | I1 | newer than the serving one | nothing (a don't-care, asserted) | silence: this node is deposed |
 //! | I2 | own or older | under way: proposed, or begun and undecided | silence: the decision will be sent |
 //! | I3 | own or older | decided | the decision |
 //! | I4 | older | nothing | abort: its Begin was void, or can only become so (hazards S7, S35) |
 //! | I5 | own | nothing | abort: a leader keeps each of its attempts until its Begin is known to be void |
-//! | I6 | own or older | nothing, but of another attempt | abort: a retry begins only when the last one's end is applied |
+//! | I6 | own or older | nothing, but of another attempt | abort: a retry begins only after the last one's end |
 //!
 //! A commit is forgotten only when every participant has applied it, and a participant never takes back what it has
 //! applied; so the "abort" of rows I4 to I6 is told only to those who have nothing to lose by it. This is presumed
@@ -26,7 +26,7 @@
 //! | T2 | after Begin | undecided, time remains | ask the others again under the same attempt |
 //! | T3 | after Begin | undecided, its deadline has passed | decide abort |
 //! | T4 | after Decide | decided, others take part | send the decision until all have acknowledged |
-//! | T4 | before the last acknowledgement | the same: acknowledgements are not logged | the same: they acknowledge again |
+//! | T4 | before the last acknowledgement | the same: none is logged | the same: they acknowledge again |
 //! | T5 | before Forget | decided, nobody else takes part | forget |
 
 use std::cmp::Ordering;

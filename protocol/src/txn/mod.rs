@@ -9,14 +9,14 @@
 //! # The protocol
 //!
 //! Two-phase commit (Gray 1978), with a coordinator that is itself replicated, so that no single failure blocks it.
-//! That is the arrangement which Gray and Lamport compare theirs with in "Consensus on Transaction Commit" (2006): their
-//! observation is that two-phase commit is consensus among the participants with a coordinator that can fail. Here it
-//! cannot, short of a majority of its group: every vote and the decision are entries of replicated logs.
+//! Gray and Lamport ("Consensus on Transaction Commit", 2006) obtain the classic form as the special case of a commit
+//! over consensus that tolerates no fault: one coordinator fails, and all are blocked. Here it cannot, short of a
+//! majority of its group: every prepare and every decision is an entry of a replicated log.
 //!
 //! The group that owns the debit account coordinates.
 //!
-//! 1. The coordinator proposes `Begin` to its own log, and sends `Prepare` to the other groups at the same time. `Begin`
-//!    contains the local prepare. Both name all participants and an *attempt*.
+//! 1. The coordinator proposes `Begin` to its own log, and sends `Prepare` to the other groups at the same time.
+//!    `Begin` contains the local prepare. Both name all participants and an *attempt*.
 //! 2. Each group logs its prepare. The *vote* is what applying it yields, the same on every replica. A yes means that
 //!    whatever the decision is, it can be carried out, and holds what that needs.
 //! 3. When `Begin` is applied and all votes are yes, `Decide(commit)` is proposed; on a no, `Decide(reject)`, with the
@@ -56,7 +56,7 @@
 //! aborted. The original forces no record for an abort; its coordinator must then know that no commit can follow. Here
 //! that comes from ballots. A leader serves when its first entry, which names its ballot, is applied; a `Begin` of an
 //! older ballot that is applied after it is void (hazard S35). So what a serving leader has no record of, and has not
-//! begun itself, is dead for ever. The cases are the table in [`inquiry`].
+//! begun itself, is dead for ever. The cases are a table in the code, `inquiry`.
 //!
 //! **Once.** Every group that a transaction touched keeps its id and outcome. A second request finds it (`Known`), a
 //! second `Prepare` is answered from it, on the credit side too (hazard S8). A request that comes while its transaction
@@ -67,11 +67,11 @@
 //! Everything sent is sent again until it is answered: `Prepare` until there is a vote, from state if need be (hazard
 //! L13); `Resolve` until it is acknowledged; a question while something is in doubt. Preparing ends with the client's
 //! deadline, which travels as remaining time (hazard L5). Waiting is by age (wait-die; the ledger's rules): who may not
-//! wait votes `die`, and is tried again under the age that it has, so that it grows old enough (hazards L1, L6). And what
-//! relieves a full system (decisions, acknowledgements, questions) is never refused (hazard L8).
+//! wait votes `die`, and is tried again under the age that it has, so that it grows old enough (hazards L1, L6). And
+//! what relieves a full system (decisions, acknowledgements, questions) is never refused (hazard L8).
 //!
-//! While the groups concerned have majorities, nothing is held for longer than its deadline and a failover. Without them
-//! it may be, and must be.
+//! While the groups concerned have majorities, nothing is held for longer than its deadline and a failover. Without
+//! them it may be, and must be.
 //!
 //! # What is left out
 //!

@@ -20,6 +20,8 @@ struct Contact {
     asked: Option<Time>,
     // When everything for the group was last sent again because of a redirection.
     hurried: Option<Time>,
+    // Counts the nodes that were asked against the hints.
+    turn: usize,
 }
 
 /// Redirections lead to sending everything again at most so often for a group: two nodes that each take the other for
@@ -49,12 +51,14 @@ impl Peers {
         self.routes.target(group)
     }
 
-    /// The node to send to for the `turn`-th time: all nodes of the group in turn, the likely leader first.
+    /// The node to send to for the `turn`-th time: the likely leader, then all nodes of the group in turn, whatever is
+    /// said about leaders.
     pub(super) fn rotate(&self, group: GroupId, turn: u32) -> Option<NodeId> {
         let nodes = self.routes.nodes(group);
-        let target = self.routes.target(group)?;
-        let first = nodes.iter().position(|node| *node == target)?;
-        nodes.get((first + turn as usize) % nodes.len()).copied()
+        match turn {
+            0 => self.routes.target(group),
+            _ => nodes.get(turn as usize % nodes.len().max(1)).copied(),
+        }
     }
 
     /// A node spoke as leader of a group.
@@ -66,13 +70,25 @@ impl Peers {
     }
 
     /// A node does not lead its group. Returns whether what waits for that group should be sent again at once.
+    ///
+    /// Hints are followed for as long as patience lasts; then all nodes are tried in turn, or two that each take the
+    /// other for the leader would keep us from the third.
     pub(super) fn redirected(&mut self, from: NodeId, redirect: &Redirect, now: Time) -> bool {
-        self.routes.redirect(redirect.group, from, redirect.leader, redirect.no_quorum);
         if self.routes.nodes(redirect.group).is_empty() {
             return false;
         }
         let contact = self.contacts.entry(redirect.group).or_default();
-        contact.asked = Some(now);
+        let tired = contact.asked.is_some_and(|asked| now.since(asked) >= self.patience);
+        let mut hint = redirect.leader;
+        if tired {
+            contact.turn += 1;
+            let nodes = self.routes.nodes(redirect.group);
+            hint = nodes.get(contact.turn % nodes.len()).copied();
+        }
+        if tired || contact.asked.is_none() {
+            contact.asked = Some(now);
+        }
+        self.routes.redirect(redirect.group, from, hint, redirect.no_quorum);
         if contact.hurried.is_some_and(|last| now.since(last) < HURRY) {
             return false;
         }
@@ -133,6 +149,21 @@ mod tests {
         let redirect = Redirect { group: GroupId(9), leader: None, no_quorum: true };
         assert!(!peers.redirected(NodeId(4), &redirect, at(0)));
         assert!(peers.contacts.is_empty());
+    }
+
+    #[test]
+    fn two_nodes_that_name_each_other_do_not_hide_the_third() {
+        let (mut peers, g) = (peers(), GroupId(2));
+        let mut target = peers.ask(g, at(0)).unwrap();
+        for now in 0..400 {
+            if target == NodeId(6) {
+                return;
+            }
+            let leader = Some(NodeId(9 - target.0));
+            peers.redirected(target, &Redirect { group: g, leader, no_quorum: false }, at(now));
+            target = peers.ask(g, at(now)).unwrap();
+        }
+        panic!("the third node was never asked");
     }
 
     #[test]

@@ -31,7 +31,10 @@ pub enum Held {
         waiting: bool,
     },
     /// An older attempt.
-    Older,
+    Older {
+        /// It waits; otherwise it has voted yes.
+        waiting: bool,
+    },
     /// A newer attempt.
     Newer,
     /// This group itself decides what is under way under the id: as its coordinator, or as a waiting operation.
@@ -72,10 +75,14 @@ pub enum PrepareRow {
     Repeat,
     /// P7: it still waits: say nothing; the vote comes when it leaves the queue.
     Quiet,
-    /// P8: a newer attempt: the older one is dead (hazard S7); let it go, and evaluate this one.
+    /// P8: an older attempt waits and has no vote yet: let it go, and evaluate this one (hazard S7).
     Replace,
     /// P9: an older attempt than the one held: a late copy; say nothing.
     Stale,
+    /// P10: an older attempt has voted yes, and its end is not known here: vote `Die`. A prepare travels beside its
+    /// Begin, so it does not prove that the Begin stands and the older attempt was aborted: if that one was committed
+    /// and its resolve is late, letting it go would lose a side of it.
+    Unresolved,
 }
 
 /// What to do with a `Begin`.
@@ -135,9 +142,11 @@ pub enum ResolveRow {
     Applied,
     /// R8: a commit that this group does not know: never acknowledge (hazard S11).
     Unknown,
-    /// R9: the end of an older attempt than the one held: acknowledge, change nothing (hazard S7).
-    Old,
-    /// R10: the end of a newer attempt than the one held: the held one is dead, too; let it go, acknowledge.
+    /// R9: another attempt than the one held ends, and that says nothing about the one held: acknowledge, change
+    /// nothing (hazard S7). An attempt that never began may end so, even after an older one was committed.
+    Other,
+    /// R10: the id is rejected, under a newer attempt than the one held, so no attempt ever commits: let the held one
+    /// go, record the rejection, acknowledge.
     ReleaseOlder,
     /// R11: a commit of another attempt than the one held: no acknowledgement.
     OtherCommit,
@@ -170,13 +179,14 @@ macro_rules! labels {
 }
 labels! {
     PrepareRow { Committed => "P1", Rejected(_) => "P2", Conflict => "P3", Busy => "P4", Fresh => "P5", Repeat => "P6",
-        Quiet => "P7", Replace => "P8", Stale => "P9" }
+        Quiet => "P7", Replace => "P8", Stale => "P9",
+        Unresolved => "P10" }
     BeginRow { Stale => "B1", Known => "B2", Repeated => "B3", UnderWay => "B4", Ended => "B5", Fresh => "B6",
         Again => "B7" }
     DecideRow { NoBegin => "D1", OtherAttempt => "D2", Second => "D3", Unprepared => "D4", Commit => "D5",
         Abort => "D6", Reject(_) => "D7" }
     ResolveRow { Apply => "R1", Release => "R2", TakeOut => "R3", Premature => "R4", Acknowledge => "R5",
-        Record => "R6", Applied => "R7", Unknown => "R8", Old => "R9", ReleaseOlder => "R10", OtherCommit => "R11",
+        Record => "R6", Applied => "R7", Unknown => "R8", Other => "R9", ReleaseOlder => "R10", OtherCommit => "R11",
         Contradiction => "R12" }
     FenceRow { Settled => "F1", Decide => "F2", TakeOut => "F3", Record => "F4" }
 }
@@ -195,7 +205,8 @@ pub fn prepare(known: Known, held: Held) -> PrepareRow {
         (Known::Open, Held::Nothing) => PrepareRow::Fresh,
         (Known::Open, Held::This { waiting: false }) => PrepareRow::Repeat,
         (Known::Open, Held::This { waiting: true }) => PrepareRow::Quiet,
-        (Known::Open, Held::Older) => PrepareRow::Replace,
+        (Known::Open, Held::Older { waiting: true }) => PrepareRow::Replace,
+        (Known::Open, Held::Older { waiting: false }) => PrepareRow::Unresolved,
         (Known::Open, Held::Newer) => PrepareRow::Stale,
     }
 }
@@ -251,9 +262,10 @@ pub fn resolve(known: Known, held: Held, verdict: Verdict) -> ResolveRow {
         (Held::This { waiting: false }, ..) => ResolveRow::Release,
         (Held::This { waiting: true }, ..) if commit => ResolveRow::Premature,
         (Held::This { waiting: true }, ..) => ResolveRow::TakeOut,
-        (Held::Older | Held::Newer, ..) if commit => ResolveRow::OtherCommit,
-        (Held::Newer, ..) => ResolveRow::Old,
-        (Held::Older, ..) => ResolveRow::ReleaseOlder,
+        (Held::Older { .. } | Held::Newer, ..) if commit => ResolveRow::OtherCommit,
+        // A conflict speaks of the content of one attempt only.
+        (Held::Older { .. }, _, Verdict::Reject(reason)) if reason != Reason::IdConflict => ResolveRow::ReleaseOlder,
+        (Held::Older { .. } | Held::Newer, ..) => ResolveRow::Other,
         (Held::Nothing, Known::Committed, Verdict::Commit) => ResolveRow::Applied,
         (Held::Nothing, Known::Committed, Verdict::Reject(_)) => ResolveRow::Contradiction,
         (Held::Nothing, Known::Rejected(_), Verdict::Commit) => ResolveRow::Contradiction,
@@ -285,6 +297,7 @@ mod tests {
 
     const REASON: Reason = Reason::ExceedsCredits;
     const YES: Held = Held::This { waiting: false };
+    const OLDER: Held = Held::Older { waiting: false };
     const WAITS: Held = Held::This { waiting: true };
 
     macro_rules! rows {
@@ -306,7 +319,8 @@ mod tests {
         p5_first_heard: prepare(Known::Open, Held::Nothing) => PrepareRow::Fresh, "P5";
         p6_prepared_before: prepare(Known::Open, YES) => PrepareRow::Repeat, "P6";
         p7_still_waits: prepare(Known::Open, WAITS) => PrepareRow::Quiet, "P7";
-        p8_newer_attempt: prepare(Known::Open, Held::Older) => PrepareRow::Replace, "P8";
+        p8_newer_attempt: prepare(Known::Open, Held::Older { waiting: true }) => PrepareRow::Replace, "P8";
+        p10_newer_attempt_of_a_yes: prepare(Known::Open, OLDER) => PrepareRow::Unresolved, "P10";
         p9_older_attempt: prepare(Known::Open, Held::Newer) => PrepareRow::Stale, "P9";
         b1_older_ballot: begin(false, Known::Open, Record::Nothing, false) => BeginRow::Stale, "B1";
         b2_outcome: begin(true, Known::Committed, Record::Nothing, false) => BeginRow::Known, "B2";
@@ -341,12 +355,17 @@ mod tests {
         r6_unknown_reject: resolve(Known::Open, Held::Nothing, Verdict::Reject(REASON)) => ResolveRow::Record, "R6";
         r7_repeated_commit: resolve(Known::Committed, Held::Nothing, Verdict::Commit) => ResolveRow::Applied, "R7";
         r8_unknown_commit: resolve(Known::Open, Held::Nothing, Verdict::Commit) => ResolveRow::Unknown, "R8";
-        r9_end_of_an_older_attempt: resolve(Known::Open, Held::Newer, Verdict::Abort) => ResolveRow::Old, "R9";
-        r10_end_of_a_newer_attempt: resolve(Known::Open, Held::Older, Verdict::Reject(REASON))
+        r9_end_of_an_older_attempt: resolve(Known::Open, Held::Newer, Verdict::Abort) => ResolveRow::Other, "R9";
+        r9_rejection_of_an_older_attempt: resolve(Known::Open, Held::Newer, Verdict::Reject(REASON))
+            => ResolveRow::Other, "R9";
+        r9_abort_of_a_newer_attempt: resolve(Known::Open, OLDER, Verdict::Abort) => ResolveRow::Other, "R9";
+        r9_conflict_of_a_newer_attempt: resolve(Known::Open, OLDER, Verdict::Reject(Reason::IdConflict))
+            => ResolveRow::Other, "R9";
+        r10_rejection_of_a_newer_attempt: resolve(Known::Open, OLDER, Verdict::Reject(REASON))
             => ResolveRow::ReleaseOlder, "R10";
         r11_commit_of_an_older_attempt: resolve(Known::Open, Held::Newer, Verdict::Commit)
             => ResolveRow::OtherCommit, "R11";
-        r11_commit_of_a_newer_attempt: resolve(Known::Open, Held::Older, Verdict::Commit)
+        r11_commit_of_a_newer_attempt: resolve(Known::Open, OLDER, Verdict::Commit)
             => ResolveRow::OtherCommit, "R11";
         r12_commit_of_a_rejection: resolve(Known::Rejected(REASON), Held::Nothing, Verdict::Commit)
             => ResolveRow::Contradiction, "R12";

@@ -2,8 +2,10 @@
 //!
 //! Groups g1 to g3 own the accounts 1 to 100, 101 to 200 and 201 to 300; g1 has the nodes n1 to n3, and so on. A script
 //! begins with `coordinator` (of g1, on n1) or `participant` (of g2, on n4). Each command is followed by a turn, unless
-//! it is `at` (the clock moves) or its mark is `+`. Forms: a transfer is `ID:DEBIT->CREDIT:AMOUNT`, a transaction `ID@DEBIT`, an attempt `BALLOT#NUMBER`.
+//! it is `at` (the clock moves) or its mark is `+`. Forms: a transfer is `ID:DEBIT->CREDIT:AMOUNT`, a transaction
+//! `ID@DEBIT`, an attempt `BALLOT#NUMBER`.
 
+mod model;
 mod parse;
 mod show;
 
@@ -12,7 +14,7 @@ use std::collections::BTreeSet;
 use crate::golden;
 use crate::ids::{AccountId, Epoch, GroupId, NodeId};
 use crate::placement::map::{AccountRange, Mode, ShardMap};
-use crate::role::{Address, Effects, Input, Role, RoleKind};
+use crate::role::{Address, Effect, Effects, Input, Role, RoleKind};
 use crate::routing::Routes;
 use crate::time::{Span, Time};
 use crate::txn::{Coordinator, Participant, TxnConfig};
@@ -124,6 +126,7 @@ scripts! {
     a_deposed_coordinator_answers_and_redirects,
     a_deposed_participant_redirects,
     a_late_prepare_is_judged_by_the_ledger_s8,
+    a_lost_acknowledgement_is_repeated_from_applied_state,
     a_new_participant_answers_from_state_l13,
     a_new_term_refuses_what_waited_and_numbers_on,
     a_no_of_a_participant_rejects,
@@ -157,4 +160,27 @@ scripts! {
     too_much_is_refused_and_what_relieves_it_is_not_l8,
     what_is_in_doubt_asks_and_never_lets_go_s10,
     what_is_not_for_this_group_has_moved,
+}
+
+#[test]
+fn a_large_batch_is_begun_in_slices() {
+    let me = Address { node: NodeId(1), group: GroupId(1), role: RoleKind::Coordinator };
+    let mut role = Coordinator::new(TxnConfig { limit: 2000, peer_limit: 2000, ..config(me) });
+    let mut effects = Effects::new(me);
+    let transfers: Vec<String> = (1..=1100).map(|id| format!("{id}:1->101:1")).collect();
+    let request = format!("request 1 {}", transfers.join(" "));
+    for command in ["serve ballot=5", request.as_str()] {
+        role.step(Time(0), parse::input(me, command, &mut parse::Records::default()), &mut effects);
+    }
+    let mut proposed = Vec::new();
+    for _ in 0..4 {
+        role.step(Time(0), Input::Turn, &mut effects);
+        let (mut begins, mut again) = (0, false);
+        while let Some(effect) = effects.pop() {
+            begins += show::effect(&effect).matches("Begin").count();
+            again |= matches!(effect, Effect::Again);
+        }
+        proposed.push((begins, again));
+    }
+    assert_eq!(proposed, [(512, true), (512, true), (76, false), (0, false)]);
 }

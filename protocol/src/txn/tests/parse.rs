@@ -243,7 +243,7 @@ fn event(verb: &str, words: &mut Words<'_>) -> TxnOutput {
 // `VERB NODE ...`: what another node sends.
 fn message(me: Address, verb: &str, words: &mut Words<'_>) -> Input {
     let node: NodeId = words.number();
-    let group = GroupId((node.0 + 2) / 3);
+    let group = GroupId(node.0.div_ceil(3));
     let message = match verb {
         "prepare" => {
             let (transfer, attempt) = (words.transfer(), words.attempt());

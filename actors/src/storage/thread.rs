@@ -1,0 +1,319 @@
+//! The log thread: gathers, writes, syncs, tells.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::os::unix::fs::FileExt;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, unbounded};
+use drachma_protocol::ids::GroupId;
+use drachma_protocol::log::writer::NoRoom;
+use drachma_protocol::role::Token;
+
+use super::handle::{Append, Fetch, LogHandle, Shared, Work, count};
+use super::open::{self, LogFiles};
+use super::prepare::Preparer;
+use super::reader::Reader;
+use super::{LogEvent, StorageError};
+use crate::config::Fsync;
+
+/// A sync takes about so many bytes, or one larger request: a batch client must not hold up the others.
+const BATCH: usize = 1 << 20;
+
+/// The exit status of a node whose disk has failed (EX_IOERR).
+const EXIT_DISK: i32 = 74;
+
+impl LogFiles {
+    /// Starts the log thread. `sink` is called on that thread for every event; it must not block. On a disk error the
+    /// thread logs it and ends the process.
+    pub fn start(self, sink: Arc<dyn Fn(LogEvent) + Send + Sync>) -> LogHandle {
+        let (queue, work) = unbounded();
+        let shared = Arc::new(Shared::default());
+        let thread = {
+            let shared = shared.clone();
+            std::thread::Builder::new().name("log".into()).spawn(move || {
+                let _guard = AbortOnPanic;
+                if let Err(error) = LogThread::new(self, work, shared, sink).and_then(LogThread::run) {
+                    fail(&error);
+                }
+            })
+        };
+        let thread = thread.unwrap_or_else(|error| {
+            tracing::error!(%error, "the log thread cannot be started");
+            std::process::exit(EXIT_DISK)
+        });
+        LogHandle { queue, shared, thread: Arc::new(Mutex::new(Some(thread))) }
+    }
+}
+
+/// A disk that has failed once is not asked again: after a failed sync it may claim success and have nothing.
+fn fail(error: &StorageError) -> ! {
+    tracing::error!(%error, "the disk has failed: this node stops");
+    std::process::exit(EXIT_DISK)
+}
+
+/// A broken invariant ends the process also where panics unwind: without the log nothing is ever confirmed.
+struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            std::process::abort();
+        }
+    }
+}
+
+/// How the thread ends.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Ending {
+    /// With a mark behind everything that was queued.
+    InOrder,
+    /// At once.
+    Abrupt,
+}
+
+struct LogThread {
+    /// Before the files, so that it has ended when the lock is given back.
+    preparer: Preparer,
+    files: LogFiles,
+    work: Receiver<Work>,
+    shared: Arc<Shared>,
+    sink: Arc<dyn Fn(LogEvent) + Send + Sync>,
+    reader: Reader,
+    /// What is queued, by group; no queue is empty.
+    queued: BTreeMap<GroupId, VecDeque<Append>>,
+    fetches: VecDeque<Fetch>,
+    /// The group that was served last.
+    turn: GroupId,
+    /// When what is written and not synced was first written.
+    dirty: Option<Instant>,
+    ending: Option<Ending>,
+}
+
+impl LogThread {
+    fn new(
+        mut files: LogFiles,
+        work: Receiver<Work>,
+        shared: Arc<Shared>,
+        sink: Arc<dyn Fn(LogEvent) + Send + Sync>,
+    ) -> Result<LogThread, StorageError> {
+        let preparer = Preparer::start(files.layout.clone(), files.spare.take());
+        let preparer = preparer.map_err(StorageError::io(&files.layout.log()))?;
+        let reader = Reader::new(files.layout.clone());
+        Ok(LogThread {
+            preparer,
+            files,
+            work,
+            shared,
+            sink,
+            reader,
+            queued: BTreeMap::new(),
+            fetches: VecDeque::new(),
+            turn: GroupId(u16::MAX),
+            dirty: None,
+            ending: None,
+        })
+    }
+
+    fn run(mut self) -> Result<(), StorageError> {
+        loop {
+            self.receive();
+            if self.ending == Some(Ending::Abrupt) {
+                return Ok(());
+            }
+            if !self.queued.is_empty() {
+                self.commit()?;
+            }
+            self.sync_if_due()?;
+            // One at a time: a replica that reads its whole log must not hold up the others' syncs.
+            if let Some(fetch) = self.ready_fetch() {
+                self.fetch(&fetch)?;
+            }
+            if self.ending.is_some() && self.queued.is_empty() && self.fetches.is_empty() {
+                return self.close();
+            }
+        }
+    }
+
+    /// Takes everything that is there; waits if there is nothing to do.
+    fn receive(&mut self) {
+        if self.queued.is_empty() && self.fetches.is_empty() && self.ending.is_none() {
+            match self.wait() {
+                Ok(work) => self.take(work),
+                Err(RecvTimeoutError::Timeout) => {}
+                // Every handle is gone and nobody asked for the mark.
+                Err(RecvTimeoutError::Disconnected) => self.ending = Some(Ending::Abrupt),
+            }
+        }
+        while let Ok(work) = self.work.try_recv() {
+            self.take(work);
+        }
+    }
+
+    fn wait(&self) -> Result<Work, RecvTimeoutError> {
+        match (self.files.fsync, self.dirty) {
+            (Fsync::Interval(span), Some(since)) => self.work.recv_deadline(since + Duration::from_micros(span.0)),
+            _ => self.work.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        }
+    }
+
+    fn take(&mut self, work: Work) {
+        match work {
+            Work::Append(append) => self.queued.entry(append.group).or_default().push_back(append),
+            Work::Fetch(mut fetch) => {
+                let queue = self.queued.get(&fetch.group);
+                fetch.after = queue.and_then(|queue| queue.back()).map(|append| append.token);
+                self.fetches.push_back(fetch);
+            }
+            Work::Close => self.ending = self.ending.or(Some(Ending::InOrder)),
+            #[cfg(test)]
+            Work::Crash => self.ending = Some(Ending::Abrupt),
+        }
+    }
+
+    /// Makes one batch as durable as configured, and tells.
+    fn commit(&mut self) -> Result<(), StorageError> {
+        let mut tokens: BTreeMap<GroupId, Token> = BTreeMap::new();
+        let mut cost = 0;
+        let mut batch = 0;
+        while let Some(append) = self.next(batch) {
+            batch += append.cost;
+            cost += append.cost;
+            count(&self.shared.counters.records, append.records.len() as u64);
+            for record in &append.records {
+                while let Err(no_room) = self.files.appender.push(append.group, record) {
+                    self.roll(no_room)?;
+                }
+            }
+            let last = tokens.insert(append.group, append.token);
+            assert!(last < Some(append.token), "the tokens of a group grow");
+        }
+        self.write()?;
+        if self.files.fsync == Fsync::Always {
+            self.sync()?;
+        }
+        self.keep_promises()?;
+        self.prepare();
+        self.shared.give(cost);
+        for (group, token) in tokens {
+            (self.sink)(LogEvent::Persisted(group, token));
+        }
+        Ok(())
+    }
+
+    /// The next request for a batch that has `batch` bytes: of the groups in turn, so that none waits for another's
+    /// backlog.
+    fn next(&mut self, batch: usize) -> Option<Append> {
+        let after = self.queued.range((std::ops::Bound::Excluded(self.turn), std::ops::Bound::Unbounded)).next();
+        let group = *after.or_else(|| self.queued.first_key_value())?.0;
+        let queue = self.queued.get_mut(&group)?;
+        if batch > 0 && batch + queue.front()?.cost > BATCH {
+            return None;
+        }
+        let append = queue.pop_front();
+        if queue.is_empty() {
+            self.queued.remove(&group);
+        }
+        self.turn = group;
+        append
+    }
+
+    /// Writes what is pending to the current segment.
+    fn write(&mut self) -> Result<(), StorageError> {
+        let pending = self.files.appender.pending();
+        if pending.bytes.is_empty() {
+            return Ok(());
+        }
+        let written = self.files.segment.write_all_at(pending.bytes, u64::from(pending.position.offset));
+        written.map_err(StorageError::io(&self.files.layout.segment(pending.position.segment)))?;
+        count(&self.shared.counters.bytes, pending.bytes.len() as u64);
+        self.files.appender.written();
+        self.dirty.get_or_insert_with(Instant::now);
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<(), StorageError> {
+        let begun = Instant::now();
+        let segment = self.files.appender.position().segment;
+        self.files.segment.sync_data().map_err(StorageError::io(&self.files.layout.segment(segment)))?;
+        self.files.appender.synced();
+        self.dirty = None;
+        count(&self.shared.counters.syncs, 1);
+        count(&self.shared.counters.sync_micros, begun.elapsed().as_micros() as u64);
+        Ok(())
+    }
+
+    fn sync_if_due(&mut self) -> Result<(), StorageError> {
+        match (self.files.fsync, self.dirty) {
+            (Fsync::Interval(span), Some(since)) if since.elapsed() >= Duration::from_micros(span.0) => {
+                self.files.promises.sync_all()?;
+                self.sync()
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes the second copy of promises, once the log has the first: a crash never tears both (hazard S27).
+    fn keep_promises(&mut self) -> Result<(), StorageError> {
+        for (group, promise) in self.files.appender.take_promised() {
+            self.files.promises.write(group, promise)?;
+            if self.files.fsync == Fsync::Always {
+                self.files.promises.sync(group)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Has the next segment prepared, as early as can be: on a busy disk it takes a while. Only the first segment is not
+    /// followed at once, so that a node that does little takes little of the disk.
+    fn prepare(&mut self) {
+        let position = self.files.appender.position();
+        if position.segment > 1 || position.offset >= self.files.appender.segment_size() / 4 {
+            self.preparer.prepare(position.segment + 1, self.files.segment_bytes);
+        }
+    }
+
+    /// Goes on in the next segment. What the old one has is synced first, whatever the policy, so that whoever finds
+    /// the new one knows that nothing before it may be missing.
+    fn roll(&mut self, no_room: NoRoom) -> Result<(), StorageError> {
+        let begun = Instant::now();
+        let number = self.files.appender.position().segment + 1;
+        // The next segment exists before the old one says that it does.
+        let next = self.preparer.take(number, self.files.segment_bytes, no_room.size)?;
+        self.files.appender.end_segment();
+        self.write()?;
+        self.sync()?;
+        let LogFiles { layout, appender, segment_bytes, .. } = &mut self.files;
+        self.files.segment = open::begin_segment(layout, appender, Some(next), *segment_bytes)?;
+        count(&self.shared.counters.segments, 1);
+        count(&self.shared.counters.segment_micros, begun.elapsed().as_micros() as u64);
+        Ok(())
+    }
+
+    /// The first fetch before which everything is written that was appended before.
+    fn ready_fetch(&mut self) -> Option<Fetch> {
+        let next = |group: &GroupId| self.queued.get(group).and_then(VecDeque::front).map(|append| append.token);
+        let ready = |fetch: &Fetch| next(&fetch.group).is_none_or(|next| Some(next) > fetch.after);
+        let index = self.fetches.iter().position(ready)?;
+        self.fetches.remove(index)
+    }
+
+    fn fetch(&mut self, fetch: &Fetch) -> Result<(), StorageError> {
+        let entries = self.reader.entries(&self.files.appender, fetch.group, fetch.range, fetch.bytes)?;
+        count(&self.shared.counters.fetches, 1);
+        count(&self.shared.counters.fetched_entries, entries.len() as u64);
+        (self.sink)(LogEvent::Fetched(fetch.group, fetch.range.0, entries));
+        Ok(())
+    }
+
+    /// Everything queued is written: adds the mark and makes all durable.
+    fn close(mut self) -> Result<(), StorageError> {
+        while let Err(no_room) = self.files.appender.push_closed() {
+            self.roll(no_room)?;
+        }
+        self.write()?;
+        self.files.promises.sync_all()?;
+        self.sync()?;
+        open::forget_boot(&self.files.layout)
+    }
+}

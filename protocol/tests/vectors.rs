@@ -1,0 +1,377 @@
+//! `docs/test-vectors.json`: values and their bytes. `UPDATE_GOLDEN=1` writes the file anew.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use bytes::Bytes;
+use drachma_protocol::ids::{
+    AccountId, ClusterId, Epoch, GroupId, NodeId, Session, SessionId, Slot, TransferId, TxnId,
+};
+use drachma_protocol::ledger::model::{
+    Account, CreateResult, Flags, ItemResult, NewAccount, Outcome, Reason, Transfer, TransferResult,
+};
+use drachma_protocol::message::client::{
+    Call, CreatedDone, FenceCall, GroupNodes, MapCall, MapDone, NodeAddress, ReadCall, ReadDone, Refused, Request,
+    Response, SettledDone, TransfersDone, Why,
+};
+use drachma_protocol::message::command::{ClientCommand, CommandKind};
+use drachma_protocol::message::hello::{Caller, Goodbye, Hello, Refusal, Welcome};
+use drachma_protocol::message::operator::{Nothing, OperatorCall};
+use drachma_protocol::placement::map::{AccountRange, Mode, ShardMap};
+use drachma_protocol::time::Span;
+use drachma_protocol::wire::codec::{Decode, Encode, from_slice, to_vec};
+use drachma_protocol::wire::frame::{self, Kind};
+use rmp::Marker;
+use serde_json::{Map, Value, json};
+
+const ABOUT: &str = "Bytes of the wire protocol, see protocol.md. In `value`: an array is an array, a text is a text; \
+                     {\"uint\": \"…\"} is a number from 2^53 up, {\"bin\": \"…\"} a byte string (or a number from 2^64 \
+                     up) in hexadecimal digits. `values`: the value and its one form. `frames`: whole frames; `value` \
+                     is the body. `routes`: the shard of an account. `refused`: bytes that are no value of that type.";
+
+// The keys of every object stand in alphabetical order: so it does not matter whether serde_json sorts them.
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
+}
+
+/// Reads MessagePack without any knowledge of types: a second opinion on what the bytes say.
+struct Plain<'a>(&'a [u8]);
+
+impl Plain<'_> {
+    fn take(&mut self, count: usize) -> &[u8] {
+        let (head, rest) = self.0.split_at(count);
+        self.0 = rest;
+        head
+    }
+
+    fn number(&mut self, bytes: usize) -> u64 {
+        self.take(bytes).iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
+    }
+
+    fn length(&mut self, bytes: usize) -> usize {
+        usize::try_from(self.number(bytes)).unwrap()
+    }
+
+    fn value(&mut self) -> Value {
+        let marker = Marker::from_u8(self.take(1)[0]);
+        match marker {
+            Marker::Null => Value::Null,
+            Marker::True => Value::Bool(true),
+            Marker::False => Value::Bool(false),
+            Marker::FixPos(number) => json!(number),
+            Marker::U8 => uint(self.number(1)),
+            Marker::U16 => uint(self.number(2)),
+            Marker::U32 => uint(self.number(4)),
+            Marker::U64 => uint(self.number(8)),
+            Marker::FixArray(length) => self.array(usize::from(length)),
+            Marker::Array16 => {
+                let length = self.length(2);
+                self.array(length)
+            }
+            Marker::FixStr(length) => json!(String::from_utf8(self.take(usize::from(length)).to_vec()).unwrap()),
+            Marker::Bin8 => {
+                let length = self.length(1);
+                json!({ "bin": hex(self.take(length)) })
+            }
+            other => panic!("no vector should need {other:?}"),
+        }
+    }
+
+    fn array(&mut self, length: usize) -> Value {
+        Value::Array((0..length).map(|_| self.value()).collect())
+    }
+}
+
+fn uint(number: u64) -> Value {
+    if number < 1 << 53 { json!(number) } else { json!({ "uint": number.to_string() }) }
+}
+
+fn plain(bytes: &[u8]) -> Value {
+    let mut reader = Plain(bytes);
+    let value = reader.value();
+    assert!(reader.0.is_empty(), "a rest after the value");
+    value
+}
+
+fn value<T: Encode + Decode>(kind: &str, name: &str, value: &T) -> Value {
+    let bytes = to_vec(value);
+    let again: T = from_slice(&bytes).unwrap();
+    assert_eq!(to_vec(&again), bytes);
+    json!({ "hex": hex(&bytes), "name": name, "type": kind, "value": plain(&bytes) })
+}
+
+fn numbers() -> Vec<Value> {
+    let small = [0u64, 1, 127, 128, 255, 256, 65_535, 65_536, u64::from(u32::MAX), 1 << 32, (1 << 53) - 1, 1 << 53];
+    let mut vectors: Vec<Value> =
+        small.iter().chain([&u64::MAX]).map(|number| value("u64", &format!("{number}"), number)).collect();
+    for number in [127u128, u128::from(u64::MAX), 1 << 64, u128::MAX] {
+        vectors.push(value("u128", &format!("{number} as a 128-bit number"), &number));
+    }
+    vectors
+}
+
+fn transfer() -> Transfer {
+    Transfer {
+        id: TransferId(0x0192_4f5a_7b00_7000_8000_0000_0000_0001),
+        debit: AccountId(17),
+        credit: AccountId(4_211),
+        amount: 250,
+        ledger: 1,
+        code: 1,
+        ..Transfer::default()
+    }
+}
+
+fn largest() -> Transfer {
+    Transfer {
+        id: TransferId(u128::MAX),
+        debit: AccountId(u128::MAX),
+        credit: AccountId(u128::MAX - 1),
+        amount: u128::MAX,
+        ledger: u32::MAX,
+        code: u16::MAX,
+        user_data_128: u128::MAX,
+        user_data_64: u64::MAX,
+        user_data_32: u32::MAX,
+    }
+}
+
+fn results() -> Vec<Value> {
+    let mut vectors = Vec::new();
+    let committed = [("Committed", Outcome::Committed)];
+    let rejected = Reason::ALL.iter().map(|(reason, _)| (*reason, Outcome::Rejected(*reason)));
+    for (name, outcome) in committed
+        .map(|(name, outcome)| (name.to_owned(), outcome))
+        .into_iter()
+        .chain(rejected.map(|(reason, outcome)| (format!("rejected: {reason}"), outcome)))
+    {
+        vectors.push(value("Outcome", &name, &outcome));
+        vectors.push(value("TransferResult", &name, &TransferResult::Done(outcome)));
+    }
+    for result in [TransferResult::Retry, TransferResult::Moved, TransferResult::Unavailable, TransferResult::Unknown] {
+        vectors.push(value("TransferResult", &format!("{result:?}"), &result));
+    }
+    vectors
+}
+
+fn values() -> Vec<Value> {
+    let mut vectors = numbers();
+    vectors.push(value("bytes", "an empty byte string", &Bytes::new()));
+    vectors.push(value("text", "a text", &"n1:4001".to_owned()));
+    vectors.push(value("Transfer", "a transfer", &transfer()));
+    vectors.push(value("Transfer", "the longest transfer", &largest()));
+    vectors.push(value("[Transfer]", "the body of Transfers", &vec![transfer()]));
+    let flags = Flags::DEBITS_MUST_NOT_EXCEED_CREDITS.with(Flags::HISTORY);
+    let account = NewAccount { id: AccountId(9_001), ledger: 1, code: 7, flags };
+    vectors.push(value("[NewAccount]", "the body of CreateAccounts", &vec![account]));
+    vectors.push(value("SessionId", "the body of Register", &session().id));
+    vectors.extend(results());
+    vectors
+}
+
+fn session() -> Session {
+    Session { id: SessionId(0xfeed_0000_0000_0000_0000_0000_0000_beef), registered: Slot(77) }
+}
+
+fn whole<T: Encode>(name: &str, kind: Kind, correlation: u64, body: &T) -> Value {
+    let mut bytes = Vec::new();
+    frame::encode(&mut bytes, kind, correlation, body);
+    let decoded = frame::decode(&bytes).unwrap();
+    let value = plain(decoded.body);
+    let (hex, kind) = (hex(&bytes), format!("{kind:?}"));
+    json!({ "correlation": uint(correlation), "hex": hex, "kind": kind, "name": name, "value": value })
+}
+
+fn command(kind: CommandKind, session: Option<Session>, count: u32, body: Vec<u8>) -> Call {
+    let (deadline, epoch) = (Span::from_millis(2000), Epoch(1));
+    Call::Command(ClientCommand { kind, session, sequence: 5, deadline, epoch, count, body: body.into() })
+}
+
+fn requests() -> Vec<Value> {
+    let txn = TxnId { id: TransferId(1), first: AccountId(17) };
+    let deadline = Span::from_millis(2000);
+    let account = NewAccount { id: AccountId(9_001), ledger: 1, code: 7, flags: Flags::NONE };
+    let register = Call::Command(ClientCommand {
+        kind: CommandKind::Register,
+        session: None,
+        sequence: 0,
+        deadline,
+        epoch: Epoch(1),
+        count: 1,
+        body: to_vec(&session().id).into(),
+    });
+    let calls = [
+        ("register a session", 1, register),
+        ("a transfer within a group", 1, command(CommandKind::Transfers, None, 1, to_vec(&vec![transfer()]))),
+        ("a transfer across groups", 1, command(CommandKind::Transact, None, 1, to_vec(&vec![transfer()]))),
+        ("a new account", 1, command(CommandKind::CreateAccounts, Some(session()), 1, to_vec(&vec![account]))),
+        ("read an account", 2, Call::Read(ReadCall { account: AccountId(4_211), deadline, epoch: Epoch(1) })),
+        ("fence an id", 1, Call::Fence(FenceCall { txn, deadline })),
+        ("look an id up", 1, Call::Lookup(FenceCall { txn, deadline })),
+        ("ask for the map", 0, Call::Map(MapCall { epoch: Epoch(0) })),
+        ("ask a node for its status", 0, Call::Operator(OperatorCall::NodeStatus(Nothing {}))),
+    ];
+    let request = |(number, (name, group, call)): (u64, (&str, u16, Call))| {
+        whole(name, Kind::Request, number, &Request { group: GroupId(group), call })
+    };
+    (1..).zip(calls).map(request).collect()
+}
+
+fn map() -> MapDone {
+    let range = |first, last| AccountRange { first: AccountId(first), last: AccountId(last) };
+    MapDone {
+        map: ShardMap {
+            epoch: Epoch(1),
+            mode: Mode::Range(vec![range(1, 3000), range(3001, 6000)]),
+            owners: vec![GroupId(1), GroupId(2)],
+        },
+        groups: vec![
+            GroupNodes { group: GroupId(1), nodes: vec![NodeId(1), NodeId(2), NodeId(3)] },
+            GroupNodes { group: GroupId(2), nodes: vec![NodeId(4), NodeId(5), NodeId(6)] },
+        ],
+        nodes: vec![NodeAddress { node: NodeId(1), address: "127.0.0.1:4001".to_owned() }],
+    }
+}
+
+fn responses() -> Vec<Value> {
+    let item = |index, result, replayed| ItemResult { index, result, replayed };
+    let rejected = TransferResult::Done(Outcome::Rejected(Reason::ExceedsCredits));
+    let items = vec![
+        item(3, rejected, false),
+        item(8, TransferResult::Done(Outcome::Committed), true),
+        item(9, TransferResult::Retry, false),
+    ];
+    let account = Account { id: AccountId(4_211), ledger: 1, code: 1, credits_posted: 250, ..Account::default() };
+    let refused = Refused { why: Why::NotLeader, leader: Some(NodeId(3)), after: Span(0) };
+    let responses = [
+        ("the session is registered", Response::Registered(session())),
+        ("all transfers committed", Response::Transfers(TransfersDone { items: Vec::new() })),
+        ("all but three committed now", Response::Transfers(TransfersDone { items })),
+        ("the account is new", Response::Created(CreatedDone { results: vec![CreateResult::Created] })),
+        ("an account", Response::Read(ReadDone { account: Some(account), slot: Slot(1234) })),
+        ("no such account", Response::Read(ReadDone { account: None, slot: Slot(1234) })),
+        ("fenced", Response::Settled(SettledDone { outcome: Some(Outcome::Rejected(Reason::Fenced)) })),
+        ("no outcome", Response::Settled(SettledDone { outcome: None })),
+        ("the map", Response::Map(map())),
+        ("another node leads", Response::Refused(refused)),
+    ];
+    (1..).zip(&responses).map(|(number, (name, body))| whole(name, Kind::Response, number, body)).collect()
+}
+
+fn frames() -> Vec<Value> {
+    let cluster = ClusterId(0x1234_5678_9abc_def0_1234_5678_9abc_def0);
+    let stranger = Hello { lowest: 1, highest: 1, cluster: None, caller: Caller::Client, node: None, directory: None };
+    let client = Hello { cluster: Some(cluster), ..stranger.clone() };
+    let goodbye = Goodbye { refusal: Refusal::Cluster, text: "another cluster".to_owned() };
+    let mut vectors = vec![
+        whole("a client that does not know the cluster", Kind::Hello, 0, &stranger),
+        whole("a client that knows the cluster", Kind::Hello, 0, &client),
+        whole("welcome", Kind::Welcome, 0, &Welcome { version: 1, cluster, node: NodeId(1) }),
+        whole("goodbye", Kind::Goodbye, 0, &goodbye),
+    ];
+    vectors.extend(requests());
+    vectors.extend(responses());
+    vectors
+}
+
+fn routes() -> Vec<Value> {
+    let ranges = map().map;
+    let hashed = ShardMap { mode: Mode::Hash(Nothing {}), owners: vec![GroupId(1); 16], ..ranges.clone() };
+    let accounts = [0, 1, 3000, 3001, 6001, 1 << 64, u128::MAX, u128::MAX - 1, u128::MAX - 2];
+    let route = |map: &ShardMap, account: u128| {
+        let shard = map.shard_of(AccountId(account)).map(|shard| shard.0);
+        json!({ "account": account.to_string(), "map": plain(&to_vec(map)), "shard": shard })
+    };
+    [&ranges, &hashed].into_iter().flat_map(|map| accounts.map(|account| route(map, account))).collect()
+}
+
+/// Bytes that must be refused, and by which type.
+fn refused() -> Vec<Value> {
+    fn refuse<T: Decode>(kind: &str, why: &str, bytes: &str) -> Value {
+        assert!(from_slice::<T>(&unhex(bytes)).is_err(), "{why}");
+        json!({ "hex": bytes, "type": kind, "why": why })
+    }
+    let mut vectors = vec![
+        refuse::<u64>("u64", "7 in two bytes", "cc07"),
+        refuse::<u64>("u64", "255 in three bytes", "cd00ff"),
+        refuse::<u64>("u64", "65535 in five bytes", "ce0000ffff"),
+        refuse::<u64>("u64", "2^32-1 in nine bytes", "cf00000000ffffffff"),
+        refuse::<u64>("u64", "a signed number", "d007"),
+        refuse::<u64>("u64", "a negative number", "ff"),
+        refuse::<u64>("u64", "a float", "cb3ff0000000000000"),
+        refuse::<u64>("u64", "nothing", ""),
+        refuse::<u64>("u64", "cut off", "cd01"),
+        refuse::<u64>("u64", "a byte after the value", "0700"),
+        refuse::<u16>("u16", "65536 does not fit", "ce00010000"),
+        refuse::<u128>("u128", "2^64-1 as bytes", "c4100000000000000000ffffffffffffffff"),
+        refuse::<u128>("u128", "a byte string of 15", "c40f00000000000001000000000000000000"),
+        refuse::<bool>("bool", "a number for a truth", "01"),
+        refuse::<Bytes>("bytes", "a short byte string with a long length", "c5000100"),
+        refuse::<Bytes>("bytes", "a text for bytes", "a161"),
+        refuse::<String>("text", "a short text with a long length", "d90161"),
+        refuse::<String>("text", "not UTF-8", "a1ff"),
+        refuse::<Vec<Transfer>>("[Transfer]", "2^32-1 elements announced, none there", "ddffffffff"),
+        refuse::<Vec<u64>>("[u64]", "one element with a long length", "dc000107"),
+        refuse::<MapCall>("MapCall", "a field too many", "920101"),
+        refuse::<MapCall>("MapCall", "a field too few", "90"),
+        refuse::<MapCall>("MapCall", "a map for a record", "81a565706f636801"),
+        refuse::<Call>("Call", "an unknown tag", "920790"),
+        refuse::<Flags>("Flags", "an unknown flag", "10"),
+        refuse::<Outcome>("Outcome", "an unknown reason", "0c"),
+        refuse::<Outcome>("Outcome", "Retry is no outcome", "40"),
+        refuse::<TransferResult>("TransferResult", "an unknown result", "44"),
+    ];
+    let mut good = Vec::new();
+    frame::encode(
+        &mut good,
+        Kind::Request,
+        8,
+        &Request { group: GroupId(0), call: Call::Map(MapCall { epoch: Epoch(0) }) },
+    );
+    let damaged = |why: &str, change: fn(&mut Vec<u8>)| {
+        let mut bytes = good.clone();
+        change(&mut bytes);
+        let ok = frame::decode(&bytes).is_ok() && frame::length(&bytes, frame::LIMIT_CLIENT).is_ok();
+        assert!(!ok, "{why}");
+        json!({ "hex": hex(&bytes), "type": "frame", "why": why })
+    };
+    vectors.push(damaged("a wrong checksum", |bytes| bytes[4] ^= 1));
+    vectors.push(damaged("a flipped bit in the body", |bytes| *bytes.last_mut().unwrap() ^= 1));
+    vectors.push(damaged("a length below the header's", |bytes| bytes[..4].copy_from_slice(&11u32.to_be_bytes())));
+    vectors.push(damaged("a length over the limit", |bytes| {
+        bytes[..4].copy_from_slice(&(4 * 1024 * 1024 - 8 + 1u32).to_be_bytes());
+    }));
+    vectors
+}
+
+/// One vector a line: a difference shows which one.
+fn document() -> String {
+    let sections = [("values", values()), ("frames", frames()), ("routes", routes()), ("refused", refused())];
+    let mut text = format!("{{\n\"about\": {},\n\"version\": 1", json!(ABOUT));
+    for (name, vectors) in sections {
+        let lines: Vec<String> = vectors.iter().map(Value::to_string).collect();
+        text.push_str(&format!(",\n\"{name}\": [\n{}\n]", lines.join(",\n")));
+    }
+    text.push_str("\n}\n");
+    text
+}
+
+#[test]
+fn the_vectors_are_the_codes() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/test-vectors.json");
+    let expected = document();
+    if std::env::var_os("UPDATE_GOLDEN").is_some_and(|value| value == "1") {
+        std::fs::write(path, &expected).unwrap();
+    }
+    let found = std::fs::read_to_string(path).unwrap_or_default();
+    for (number, (found, expected)) in (1..).zip(found.lines().zip(expected.lines())) {
+        assert_eq!(found, expected, "line {number} of {path}; UPDATE_GOLDEN=1 writes it anew");
+    }
+    assert_eq!(found.lines().count(), expected.lines().count(), "UPDATE_GOLDEN=1 writes it anew");
+    let parsed: Map<String, Value> = serde_json::from_str(&found).unwrap();
+    assert!(["values", "frames", "routes", "refused"].iter().all(|name| parsed[*name].is_array()));
+}

@@ -1,0 +1,438 @@
+//! The command line: its words, and who does what.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use drachma_protocol::ids::{AccountId, NodeId, TransferId};
+
+use crate::commands::{self, ask};
+use crate::exit::{Exit, Outcome};
+use crate::output::Format;
+use crate::settings::units;
+
+/// What every command takes.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Globals {
+    /// The cluster's configuration [default: ./cluster.toml, else the built-in sample]
+    #[arg(long, global = true, env = "DRACHMA_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Nodes to ask, `host:port`, separated by commas [default: those of the configuration]
+    #[arg(long, global = true, env = "DRACHMA_ENDPOINTS", value_name = "LIST", value_delimiter = ',')]
+    pub endpoints: Vec<String>,
+    /// The directory with one data directory per node [default: that of the configuration]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// How long to wait for an answer, such as `500ms` or `2s` [default: the configuration's deadline]
+    #[arg(long, global = true, value_name = "DURATION", value_parser = duration)]
+    pub timeout: Option<Duration>,
+    /// How results are printed
+    #[arg(long, global = true, value_name = "FORMAT", value_enum, default_value_t)]
+    pub output: Format,
+}
+
+/// `drachma run`.
+#[derive(Args, Clone, Debug)]
+pub struct RunArgs {
+    /// Files of transactions, carried out one after the other
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Start a cluster of its own on free ports; it ends with the run
+    #[arg(long)]
+    pub embedded: bool,
+    /// Format all nodes anew before each set (needs --embedded)
+    #[arg(long)]
+    pub isolate_sets: bool,
+    /// Rows in flight
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub clients: usize,
+    /// How long a row may take; `none` retries until every row is final
+    #[arg(long, value_name = "DURATION", default_value = "2s")]
+    pub deadline: Deadline,
+    /// Repeat a run under its id: rows that were executed answer as they did
+    #[arg(long, value_name = "ID")]
+    pub run_id: Option<String>,
+    /// Compare the rows with those of a file of JSON
+    #[arg(long, value_name = "FILE")]
+    pub expect: Option<PathBuf>,
+    /// Wait for a key between sets, and take commands there
+    #[arg(long)]
+    pub step: bool,
+}
+
+/// A duration, or none.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Deadline(pub Option<Duration>);
+
+impl std::str::FromStr for Deadline {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Deadline, String> {
+        if text == "none" { Ok(Deadline(None)) } else { duration(text).map(|duration| Deadline(Some(duration))) }
+    }
+}
+
+/// Reads a duration such as `100ms` or `2s`.
+///
+/// # Errors
+/// What is allowed.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    units::parse(text).map_err(|message| format!("it is {message}"))
+}
+
+/// How consistent a request is to be.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub enum Level {
+    /// Chosen by a majority, and applied.
+    #[default]
+    #[value(alias = "quorum")]
+    Linearizable,
+    /// Every replica.
+    All,
+    /// Sees what this session has done.
+    #[value(alias = "ryw")]
+    Session,
+    /// Any replica, as it is.
+    #[value(alias = "eventual")]
+    Any,
+}
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "drachma",
+    version,
+    about = "A sharded, replicated ledger: moves money between accounts, atomically and exactly once",
+    after_help = "TARGET is a node (n1), a group (g1), a list (n1,n2) or `all`.\nExit status: 0 done; 1 rejected, or a \
+                  check failed; 2 wrong usage or configuration; 3 unavailable or unknown; 130 interrupted.",
+    max_term_width = 120
+)]
+struct Cli {
+    #[command(flatten)]
+    globals: Globals,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start every node of the configuration as its own process; ready when every group has a leader
+    Up(UpArgs),
+    /// Stop every node that `up` has started
+    Down,
+    /// Kill nodes (SIGKILL), as a failure would
+    #[command(alias = "fail")]
+    Stop(TargetArgs),
+    /// Start nodes again, and wait until they have caught up
+    #[command(alias = "recover")]
+    Start(TargetArgs),
+    /// Run one node in the foreground; prints `ready n1 ADDRESS` when it serves
+    Node(NodeArgs),
+    /// Run a file of transactions
+    Run(RunArgs),
+    /// Show every replica: who leads, what is chosen and applied
+    Status(StatusArgs),
+    /// Show the leader of every group
+    Leader,
+    /// Ask every node for a sign of life, and time it
+    Ping,
+    /// Show what is in doubt, since when, and who decides it
+    Pending,
+    /// Show rates and latencies since the last such call
+    Performance,
+    /// Check a running cluster: conservation, ids, digests over all replicas
+    Audit,
+    /// Show every account that differs from its opening balance, on every replica side by side
+    Db(DbArgs),
+    /// Show the replicated log as transaction records
+    Log(LogArgs),
+    /// Show the transfers that replicas have applied
+    Committed(TargetArgs),
+    /// Create, show or list accounts
+    #[command(subcommand)]
+    Account(AccountCommand),
+    /// Show an account's balance
+    Balance(BalanceArgs),
+    /// Move money from one account to another, exactly once
+    Transfer(TransferArgs),
+    /// Show what became of a transfer
+    Lookup(LookupArgs),
+    /// Check a configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Print a shell's completions
+    Completions {
+        /// For which shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the version
+    Version,
+}
+
+/// `drachma up`.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct UpArgs {
+    /// Leave the nodes running and return when they are ready
+    #[arg(long)]
+    pub detach: bool,
+    /// Remove all old data first
+    #[arg(long)]
+    pub fresh: bool,
+}
+
+/// A command with a target.
+#[derive(Args, Clone, Debug)]
+pub struct TargetArgs {
+    /// A node (n1), a group (g1), a list (n1,n2) or `all`
+    pub target: String,
+}
+
+/// `drachma node`.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct NodeArgs {
+    /// Which node of the configuration
+    #[arg(long)]
+    pub id: NodeId,
+    /// Format its data directory instead: once, when the cluster is created
+    #[arg(long)]
+    pub format: bool,
+    /// End when this process, the parent, ends
+    #[arg(long, hide = true, value_name = "PROCESS")]
+    pub die_with_parent: Option<u32>,
+}
+
+/// `drachma status`.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct StatusArgs {
+    /// Show every role actor with the depth of its queue instead
+    #[arg(long)]
+    pub actors: bool,
+}
+
+/// `drachma db`.
+#[derive(Args, Clone, Debug)]
+pub struct DbArgs {
+    /// A node (n1), a group (g1), a list (n1,n2) or `all`
+    #[arg(default_value = "all")]
+    pub target: String,
+}
+
+/// `drachma log`.
+#[derive(Args, Clone, Debug)]
+pub struct LogArgs {
+    /// A node (n1), a group (g1), a list (n1,n2) or `all`
+    pub target: String,
+    /// From this slot of the log on
+    #[arg(long, value_name = "SLOT", default_value_t = 0)]
+    pub from: u64,
+    /// At most so many records of each replica
+    #[arg(long, value_name = "N")]
+    pub limit: Option<u64>,
+    /// Go on with what comes later, until interrupted
+    #[arg(long)]
+    pub follow: bool,
+    /// Only this transaction
+    #[arg(long, value_name = "ID")]
+    pub txn: Option<TransferId>,
+}
+
+/// `drachma account`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum AccountCommand {
+    /// Create accounts; those that exist with the same content are left as they are
+    Create(CreateArgs),
+    /// Show an account with its four totals
+    Show {
+        /// Which
+        id: AccountId,
+    },
+    /// List the accounts, as the leaders have applied them
+    List {
+        /// The shards' reserved accounts, too
+        #[arg(long)]
+        all: bool,
+    },
+}
+
+/// `drachma account create`.
+#[derive(Args, Clone, Debug)]
+pub struct CreateArgs {
+    /// The accounts' ids
+    #[arg(required = true, value_name = "ID")]
+    pub ids: Vec<AccountId>,
+    /// The currency
+    #[arg(long, default_value_t = 1)]
+    pub ledger: u32,
+    /// Your own classification
+    #[arg(long, default_value_t = 1)]
+    pub code: u16,
+    /// Which way the balance is limited
+    #[arg(long, value_enum, default_value_t)]
+    pub rule: Rule,
+}
+
+/// Which way an account's balance is limited.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub enum Rule {
+    /// The balance never falls below zero.
+    #[default]
+    DebitsMustNotExceedCredits,
+    /// The balance never rises above zero.
+    CreditsMustNotExceedDebits,
+    /// No rule.
+    None,
+}
+
+/// `drachma balance`.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct BalanceArgs {
+    /// Which account
+    pub id: AccountId,
+    /// How consistent; all levels are served as linearizable for now
+    #[arg(long, value_enum, default_value_t)]
+    pub level: Level,
+}
+
+/// `drachma transfer`.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct TransferArgs {
+    /// The account that it comes from
+    pub debit: AccountId,
+    /// The account that it goes to
+    pub credit: AccountId,
+    /// How much
+    pub amount: u128,
+    /// The transfer's id, 1 to 32 hexadecimal digits: sent again under the same id, it takes effect once
+    /// [default: a new one]
+    #[arg(long)]
+    pub id: Option<TransferId>,
+    /// The currency of both accounts
+    #[arg(long, default_value_t = 1)]
+    pub ledger: u32,
+    /// Your own classification
+    #[arg(long, default_value_t = 1)]
+    pub code: u16,
+    /// How consistent; all levels are served as linearizable for now
+    #[arg(long, value_enum, default_value_t)]
+    pub level: Level,
+}
+
+/// `drachma lookup`.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct LookupArgs {
+    /// The transfer's id
+    pub id: TransferId,
+    /// The account that it comes from
+    #[arg(long, value_name = "ACCOUNT")]
+    pub at: AccountId,
+    /// Settle it for ever: if it has no outcome, it never will have one
+    #[arg(long)]
+    pub fence: bool,
+}
+
+/// `drachma config`.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Check the configuration and say what it means
+    Check,
+}
+
+/// Carries out the command line of this process.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let globals = &cli.globals;
+    let outcome = match cli.command {
+        Command::Run(args) => return crate::run::main(&args, globals),
+        Command::Audit => return crate::audit::main(globals),
+        Command::Up(args) => commands::up::up(args, globals),
+        Command::Down => commands::up::down(globals),
+        Command::Stop(args) => commands::nodes::stop(&args, globals),
+        Command::Start(args) => commands::nodes::start(&args, globals),
+        Command::Node(args) => commands::node::node(args, globals),
+        Command::Status(args) => ask(globals, async |context| commands::status::status(context, args.actors).await),
+        Command::Leader => ask(globals, async |context| commands::leader::leader(context).await),
+        Command::Ping => ask(globals, async |context| commands::ping::ping(context).await),
+        Command::Pending => ask(globals, async |context| commands::pending::pending(context).await),
+        Command::Performance => ask(globals, async |context| commands::performance::performance(context).await),
+        Command::Db(args) => ask(globals, async |context| commands::db::db(context, &args.target).await),
+        Command::Log(args) => ask(globals, async |context| commands::log::log(context, &args).await),
+        Command::Committed(args) => {
+            ask(globals, async |context| commands::committed::committed(context, &args.target).await)
+        }
+        Command::Account(command) => ask(globals, async |context| commands::account::account(context, &command).await),
+        Command::Balance(args) => ask(globals, async |context| commands::balance::balance(context, args.id).await),
+        Command::Transfer(args) => ask(globals, async |context| commands::transfer::transfer(context, args).await),
+        Command::Lookup(args) => ask(globals, async |context| commands::lookup::lookup(context, args).await),
+        Command::Config(ConfigCommand::Check) => commands::config::check(globals),
+        Command::Completions { shell } => completions(shell),
+        Command::Version => commands::version::version(globals),
+    };
+    outcome.unwrap_or_else(|failure| failure.report()).into()
+}
+
+fn completions(shell: clap_complete::Shell) -> Outcome {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut <Cli as clap::CommandFactory>::command(), "drachma", &mut text);
+    crate::output::line(String::from_utf8_lossy(&text))?;
+    Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_documented_words_are_understood() {
+        for line in [
+            "up --detach --fresh",
+            "down",
+            "stop n1",
+            "fail n1,n2",
+            "start all",
+            "recover g1 --timeout 5s",
+            "node --id n1 --format --data d",
+            "node --id n1 --die-with-parent 7",
+            "run a.csv b.csv --embedded --isolate-sets --clients 64 --deadline none --run-id x --expect f --step",
+            "status --actors --output json",
+            "leader",
+            "ping --endpoints 127.0.0.1:1,127.0.0.1:2",
+            "pending",
+            "performance",
+            "audit",
+            "db",
+            "db g1",
+            "log n1 --from 5 --limit 10 --follow --txn ff",
+            "committed all",
+            "account create 5 6 --ledger 2 --code 3 --rule none",
+            "account show 5",
+            "account list --all",
+            "balance 5 --level quorum",
+            "transfer 1 2 3 --id ab --level ryw",
+            "lookup ab --at 1 --fence",
+            "config check --config x.toml",
+            "completions bash",
+            "version",
+        ] {
+            let words = std::iter::once("drachma").chain(line.split(' '));
+            assert!(Cli::try_parse_from(words.clone()).is_ok(), "{line}: {:?}", Cli::try_parse_from(words).err());
+        }
+        for line in
+            ["", "node", "node --id x", "stop", "transfer 1 2 -3", "transfer 1 2", "ping --timeout 5", "frobnicate"]
+        {
+            let words = std::iter::once("drachma").chain(line.split(' '));
+            assert_eq!(Cli::try_parse_from(words).map(|_| ()).unwrap_err().exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_deadline_is_a_duration_or_none() {
+        assert_eq!("none".parse(), Ok(Deadline(None)));
+        assert_eq!("2s".parse(), Ok(Deadline(Some(Duration::from_secs(2)))));
+        assert!("2".parse::<Deadline>().is_err());
+    }
+}

@@ -1,0 +1,129 @@
+//! `drachma log`: the replicated log as transaction records.
+
+use std::time::Duration;
+
+use drachma_protocol::ids::{GroupId, NodeId, Slot};
+use drachma_protocol::message::operator::{LogPage, OperatorAnswer, OperatorCall, PageCall};
+
+use super::replay::{Event, LogRecord, Replay};
+use super::{Context, context::unexpected};
+use crate::cli::LogArgs;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::output::{self, Cell, Format};
+use crate::target;
+
+const HEADERS: [&str; 9] = ["node", "group", "slot", "id", "first", "record", "account", "balance", "reason"];
+/// Entries asked for at once.
+const PAGE: u32 = 256;
+/// Between two looks at a log that is followed.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// One replica's log, as far as it was read.
+struct Reader {
+    node: NodeId,
+    replay: Replay,
+    printed: u64,
+}
+
+/// Prints the records of a target's logs, and with `--follow` goes on until interrupted.
+///
+/// # Errors
+/// With exit status 2 if there is no such target, or the configuration is not the cluster's own. The exit status is 3
+/// if a node does not answer.
+pub async fn log(context: &Context, args: &LogArgs) -> Outcome {
+    if !context.verified {
+        let message =
+            "the log is applied again from the cluster's opening balances: name its configuration with --config";
+        return Err(Failure::usage(message));
+    }
+    let replicas = target::replicas(&args.target, &context.topology).map_err(Failure::usage)?;
+    let several = replicas.len() > 1;
+    let reader = |(group, node): (GroupId, NodeId)| {
+        let replay = Replay::new(context.settings.genesis(group));
+        Reader { node, replay, printed: 0 }
+    };
+    let mut readers: Vec<Reader> = replicas.into_iter().map(reader).collect();
+    let mut exit = Exit::Done;
+    loop {
+        for reader in &mut readers {
+            if let Err(failure) = read_on(context, args, reader, several).await {
+                exit = failure.report();
+            }
+        }
+        if !args.follow {
+            return Ok(exit);
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Prints what a replica has chosen beyond what was read; stops at its limit.
+async fn read_on(context: &Context, args: &LogArgs, reader: &mut Reader, several: bool) -> Result<(), Failure> {
+    let group = reader.replay.group();
+    let mut heading = several && context.format == Format::Table;
+    loop {
+        let from = reader.replay.next();
+        let page = page(context, reader.node, group, from).await?;
+        if page.from != from {
+            return Err(Failure::unavailable(format!("{} has {group} only from slot {} on", reader.node, page.from)));
+        }
+        for entry in &page.entries {
+            for record in reader.replay.apply(entry).map_err(Failure::failed)? {
+                if !wanted(args, &record) {
+                    continue;
+                }
+                if args.limit.is_some_and(|limit| reader.printed >= limit) {
+                    return Ok(());
+                }
+                if std::mem::take(&mut heading) {
+                    output::line(format!("# {group} on {}", reader.node))?;
+                }
+                reader.printed += 1;
+                print(context.format, reader, &record)?;
+            }
+        }
+        if page.entries.is_empty() || reader.replay.next() >= page.chosen {
+            return Ok(());
+        }
+    }
+}
+
+async fn page(context: &Context, node: NodeId, group: GroupId, from: Slot) -> Result<LogPage, Failure> {
+    let call = OperatorCall::Log(PageCall { from: from.0, limit: PAGE });
+    match context.ask(node, group, call).await {
+        Ok(OperatorAnswer::Log(page)) => Ok(page),
+        Ok(other) => Err(unexpected(&other)),
+        Err(error) => Err(Failure::unavailable(format!("{node} does not answer: {error}"))),
+    }
+}
+
+fn wanted(args: &LogArgs, record: &LogRecord) -> bool {
+    record.slot.0 >= args.from && args.txn.is_none_or(|id| id == record.txn.id)
+}
+
+fn print(format: Format, reader: &Reader, record: &LogRecord) -> Result<(), Failure> {
+    if format == Format::Table {
+        output::line(record)?;
+        return Ok(());
+    }
+    let none = Cell::None;
+    let (word, account, balance, reason) = match record.event {
+        Event::Start => ("start", none.clone(), none.clone(), none),
+        Event::Update(account, balance) => ("update", Cell::number(account), Cell::number(balance), none),
+        Event::Commit => ("commit", none.clone(), none.clone(), none),
+        Event::Abort(reason) => ("abort", none.clone(), none, Cell::maybe(reason)),
+    };
+    let row = vec![
+        Cell::text(reader.node),
+        Cell::text(reader.replay.group()),
+        Cell::number(record.slot),
+        Cell::text(record.txn.id),
+        Cell::number(record.txn.first),
+        Cell::text(word),
+        account,
+        balance,
+        reason,
+    ];
+    output::print(format, &HEADERS, &[row])?;
+    Ok(())
+}

@@ -1,0 +1,36 @@
+//! `drachma lookup`.
+
+use drachma_client::Status;
+use drachma_protocol::ids::TxnId;
+use drachma_protocol::ledger::model::Outcome as Settled;
+
+use super::{Context, transfer};
+use crate::cli::LookupArgs;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::output::{self, Cell};
+
+/// Shows what became of a transfer; with a fence, settles it.
+///
+/// # Errors
+/// With exit status 3 if there is no answer in time. The exit status is 0 if the transfer committed, 1 if it was
+/// rejected or is not found.
+pub async fn lookup(context: &Context, args: LookupArgs) -> Outcome {
+    let txn = TxnId { id: args.id, first: args.at };
+    let status = if args.fence {
+        Some(context.client.fence(txn, Some(context.timeout)).await.status)
+    } else {
+        let found = context.client.lookup(txn, Some(context.timeout)).await;
+        match found.map_err(|_| Failure::unavailable(format!("no answer in time about {}; try again", args.id)))? {
+            Some(Settled::Committed) => Some(Status::Committed),
+            Some(Settled::Rejected(reason)) => Some(Status::Rejected(reason)),
+            None => None,
+        }
+    };
+    let (outcome, reason, exit) = status.map_or(("not_found", Cell::None, Exit::Failed), transfer::words);
+    let row = vec![Cell::text(args.id), Cell::text(outcome), reason];
+    output::print(context.format, &["id", "outcome", "reason"], &[row])?;
+    if status.is_none() {
+        eprintln!("not final: it may be on its way; --fence settles it for ever");
+    }
+    Ok(exit)
+}

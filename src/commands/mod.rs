@@ -1,0 +1,23 @@
+//! One file per command. Those that ask a running cluster take a [`Context`]: `run --step` has one, too.
+
+pub mod account;
+pub mod balance;
+pub mod committed;
+pub mod config;
+mod context;
+pub mod db;
+pub mod leader;
+pub mod log;
+pub mod lookup;
+pub mod node;
+pub mod nodes;
+pub mod pending;
+pub mod performance;
+pub mod ping;
+pub mod replay;
+pub mod status;
+pub mod transfer;
+pub mod up;
+pub mod version;
+
+pub use context::{Context, ask, block_on, data_dir, settings};
