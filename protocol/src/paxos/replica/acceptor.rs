@@ -201,6 +201,10 @@ impl Replica {
         let synchronised = self.is_synchronised(heartbeat.ballot);
         if synchronised {
             self.choose(heartbeat.chosen);
+            if heartbeat.chosen < self.log.length() {
+                // Perhaps the acknowledgement was lost, and nothing follows that would bring another one.
+                self.acknowledge(node, effects);
+            }
         }
         if !synchronised || heartbeat.length > self.log.length() {
             self.ask(node, heartbeat.ballot, effects);
