@@ -175,8 +175,8 @@ impl Leader {
             return;
         }
         peer.heard = now;
-        // What it knows to be chosen is in this log: some replica of the quorum has told it.
-        leading.log.choose(promise.chosen.min(leading.log.length()));
+        // Its chosen length says nothing about this log: it may have learned what was chosen under a newer ballot. Only
+        // what is accepted under this one counts.
         self.welcome(node, promise.chosen, effects);
     }
 
