@@ -81,6 +81,12 @@ pub(crate) struct Wiring {
     pub(crate) counters: Arc<Counters>,
 }
 
+/// What a replica wants of the log. A question about entries waits behind those that are still to be written.
+enum LogWork {
+    Append(Token, Vec<Record>),
+    Fetch(Slot, Slot, usize),
+}
+
 /// A role and what surrounds it.
 pub(crate) struct Shell {
     me: Address,
@@ -90,8 +96,8 @@ pub(crate) struct Shell {
     // For roles of this node, in the order of their first message.
     local: Vec<(GroupId, RoleKind, Vec<Input>)>,
     replies: Vec<(Origin, Response)>,
-    // What the log has refused, in order.
-    backlog: VecDeque<(Token, Vec<Record>)>,
+    // What the log has refused, and what must not overtake it, in order.
+    backlog: VecDeque<LogWork>,
     // Bytes of entries taken in since the last turn: they may not have reached the log yet.
     admitted: usize,
     again: bool,
@@ -201,7 +207,10 @@ impl Shell {
             Effect::Send { to, message } if to.node == self.me.node => self.keep(to, message),
             Effect::Send { to, message } => self.wiring.links.send(self.me, to, &message),
             Effect::Persist { token, records } => self.persist(token, records),
-            Effect::Fetch { from, until, bytes } => self.wiring.log.fetch(self.me.group, from, until, bytes),
+            Effect::Fetch { from, until, bytes } => {
+                self.backlog.push_back(LogWork::Fetch(from, until, bytes));
+                self.offer_backlog();
+            }
             Effect::Reply { to, response } => self.replies.push((to, response)),
             Effect::Again => self.again = true,
             Effect::Trace(trace) => self.tell(&trace),
@@ -219,19 +228,23 @@ impl Shell {
 
     fn persist(&mut self, token: Token, records: Vec<Record>) {
         assert_eq!(self.me.role, RoleKind::Replica, "only replicas persist: the log confirms to them");
-        // Entries are counted references: the copy is cheap, and the log keeps what it refuses from nobody.
-        let refused =
-            !self.backlog.is_empty() || { self.wiring.log.append(self.me.group, token, records.clone()).is_err() };
-        if refused {
+        self.backlog.push_back(LogWork::Append(token, records));
+        self.offer_backlog();
+        if !self.backlog.is_empty() {
             self.wiring.counters.log_full.bump();
-            self.backlog.push_back((token, records));
         }
     }
 
     fn offer_backlog(&mut self) {
-        while let Some((token, records)) = self.backlog.front() {
-            if self.wiring.log.append(self.me.group, *token, records.clone()).is_err() {
-                return;
+        while let Some(work) = self.backlog.front() {
+            match work {
+                // Entries are counted references: the copy is cheap, and the log keeps what it refuses from nobody.
+                LogWork::Append(token, records) => {
+                    if self.wiring.log.append(self.me.group, *token, records.clone()).is_err() {
+                        return;
+                    }
+                }
+                LogWork::Fetch(from, until, bytes) => self.wiring.log.fetch(self.me.group, *from, *until, *bytes),
             }
             self.backlog.pop_front();
         }

@@ -61,12 +61,12 @@ pub struct IdError {
 impl Slot {
     /// The position after this one.
     pub fn next(self) -> Slot {
-        Slot(self.0 + 1)
+        Slot(self.0.saturating_add(1))
     }
 
     /// The position `count` after this one.
     pub fn plus(self, count: usize) -> Slot {
-        Slot(self.0 + count as u64)
+        Slot(self.0.saturating_add(count as u64))
     }
 
     /// How many entries lie between `start` and this position; zero if it lies before `start`.

@@ -174,7 +174,7 @@ impl Sessions {
                 freed += old.len();
             }
         };
-        let horizon = (state.highest + 1).saturating_sub(WINDOW);
+        let horizon = state.highest.saturating_add(1).saturating_sub(WINDOW);
         while state.answers.first_key_value().is_some_and(|(oldest, _)| *oldest < horizon) {
             drop_first(state);
         }

@@ -125,7 +125,7 @@ impl Replica {
         self.promise = message.ballot;
         self.accepted = message.ballot;
         self.doubtful = false;
-        self.log.truncate(chosen);
+        self.cut(chosen);
         for entry in &entries {
             self.log.append(entry.clone());
         }
@@ -245,6 +245,15 @@ impl Replica {
     /// The leader's chosen length, as far as this log reaches.
     pub(super) fn choose(&mut self, chosen: Slot) {
         self.log.choose(chosen.min(self.log.length()));
+    }
+
+    /// Removes what is not chosen from `slot` on. What is on disk there is no longer this log's.
+    pub(super) fn cut(&mut self, slot: Slot) {
+        self.log.truncate(slot);
+        self.durable_length = self.durable_length.min(slot);
+        for (_, length) in &mut self.durable {
+            *length = (*length).min(slot);
+        }
     }
 
     pub(super) fn persist(&mut self, records: Vec<Record>, effects: &mut Effects) {

@@ -121,7 +121,7 @@ impl Replica {
         for (index, entry) in entries.iter().enumerate() {
             let slot = start.plus(index);
             if self.log.get(slot).is_some_and(|own| own != entry) {
-                self.log.truncate(slot);
+                self.cut(slot);
             }
             if slot == self.log.length() {
                 self.log.append(entry.clone());
