@@ -16,7 +16,8 @@ step "tests"
 cargo test --workspace
 
 step "docs"
-RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
+# Links to inner modules are for those who read the code, so the documentation has the private items, too.
+RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --workspace --no-deps --document-private-items --quiet
 
 [ "${1:-}" = quick ] && exit 0
 

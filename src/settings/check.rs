@@ -263,7 +263,7 @@ fn known(nodes: &[Node]) -> String {
 
 fn timers(source: &Source<'_>, raw: &raw::Timers) -> Result<Timers, SettingsError> {
     let ms = Duration::from_millis;
-    let heartbeat = source.span("heartbeat", &raw.heartbeat, ms(50), ms(1)..=ms(10_000))?;
+    let heartbeat = source.span("heartbeat", &raw.heartbeat, ms(75), ms(1)..=ms(10_000))?;
     let leader_timeout = source.span("leader_timeout", &raw.leader_timeout, ms(250), ms(10)..=ms(60_000))?;
     let deadline = source.span("deadline", &raw.deadline, ms(2_000), ms(1)..=ms(3_600_000))?;
     if heartbeat.0.saturating_mul(3) >= leader_timeout.0 {

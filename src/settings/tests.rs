@@ -79,7 +79,7 @@ fn every_bad_input_is_refused_with_file_line_and_column() {
         ("[timers]\nheartbeat = \"50\"\n", at(2), 13, "a whole number with a unit"),
         ("[timers]\nheartbeat = \"11s\"\n", at(2), 13, "1ms to 10s is allowed"),
         ("[timers]\nheartbeat = \"100ms\"\n", at(2), 13, "must be below a third of leader_timeout (250ms)"),
-        ("[timers]\nleader_timeout = \"150ms\"\n", at(2), 18, "heartbeat (50ms) must be below a third"),
+        ("[timers]\nleader_timeout = \"150ms\"\n", at(2), 18, "heartbeat (75ms) must be below a third"),
         ("[timers]\ndeadline = \"0s\"\n", at(2), 12, "1ms to 1h is allowed"),
         ("[storage]\nfsync = \"sometimes\"\n", at(2), 9, "`always`, `never` and `interval:10ms`"),
         ("[storage]\nfsync = \"interval:0ms\"\n", at(2), 9, "1ms to 10s"),

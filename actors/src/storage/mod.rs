@@ -8,7 +8,7 @@
 //! | `log/00000001.log`, ... | the segments of the log, see [`drachma_protocol::log`] |
 //! | `promises/g1`, ... | the second copy of each group's promise, see [`drachma_protocol::log::promise`] |
 //!
-//! [`format()`] makes a directory, [`open`] checks it and recovers what it holds, [`LogFiles::start`] runs the one thread
+//! [`format()`] makes a directory, [`open()`] checks it and recovers what it holds, [`LogFiles::start`] runs the one thread
 //! that writes it. All decisions about bytes are taken in `drachma_protocol::log`; here are the files.
 
 mod error;

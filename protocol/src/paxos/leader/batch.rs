@@ -68,14 +68,11 @@ impl Batch {
         self.internal.extend(commands);
     }
 
-    /// Adds a client's command.
-    ///
-    /// # Errors
-    /// If too much waits already: the command comes back.
-    pub(super) fn push(&mut self, pending: Pending) -> Result<(), Pending> {
+    /// Adds a client's command; returns false if too much waits already.
+    pub(super) fn push(&mut self, pending: Pending) -> bool {
         let bytes = pending.command.bytes();
         if self.bytes + bytes > WAITING_BYTES {
-            return Err(pending);
+            return false;
         }
         self.bytes += bytes;
         self.count += 1;
@@ -85,7 +82,7 @@ impl Batch {
             self.turns.push_back(connection);
         }
         queue.push_back(pending);
-        Ok(())
+        true
     }
 
     /// The next client's command, if it fits `room`.

@@ -60,9 +60,9 @@ impl Leader {
             effects.reply(origin, refusal);
             return;
         };
-        if let Err(pending) = leading.batch.push(Pending { origin, arrived, deadline, command }) {
+        if !leading.batch.push(Pending { origin, arrived, deadline, command }) {
             let refused = Refused { why: Why::Overloaded, leader: None, after: Span::from_millis(5) };
-            effects.reply(pending.origin, Response::Refused(refused));
+            effects.reply(origin, Response::Refused(refused));
         }
     }
 
