@@ -28,6 +28,8 @@ use crate::shape::Shape;
 pub struct ClientOptions {
     /// The mean time between the end of an operation and the next, in microseconds.
     pub mean_pause: u64,
+    /// How many operations a client begins at most.
+    pub operations: u64,
     /// How many operations a client has under way at a time.
     pub in_flight: u64,
     /// The most transfers of a request.
@@ -59,6 +61,7 @@ impl ClientOptions {
     pub fn draw(rng: &mut Rng) -> ClientOptions {
         ClientOptions {
             mean_pause: pick(rng, &[100_000, 300_000, 1_000_000]),
+            operations: between(rng, 20, 150),
             in_flight: between(rng, 1, 3),
             largest_batch: pick(rng, &[1, 1, 3]),
             reads: pick(rng, &[0, 20, 50]),
@@ -191,7 +194,8 @@ impl Client {
     }
 
     fn begin(&mut self, now: u64, history: &mut History) {
-        while !self.stopped && self.open < self.options.in_flight {
+        let most = self.options.operations;
+        while !self.stopped && self.open < self.options.in_flight && (self.operations.len() as u64) < most {
             let operation = self.draw(now, history);
             self.open(now, operation);
         }

@@ -41,6 +41,8 @@ pub struct Seat {
     pub turn: bool,
     /// When the simulator will look at its deadline, in simulated time.
     pub armed: Option<u64>,
+    /// When the last thing that it reads back from the disk comes: answers keep the order of the questions.
+    pub fetched: u64,
     /// How far the checkers have seen it apply.
     pub applied: Slot,
 }
@@ -110,6 +112,7 @@ impl Node {
                     mailbox: VecDeque::new(),
                     turn: true,
                     armed: None,
+                    fetched: 0,
                     applied: Slot(0),
                 });
             }

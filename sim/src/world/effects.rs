@@ -41,7 +41,9 @@ impl World<'_> {
             }
             Effect::Fetch { from: start, until, bytes } => {
                 let entries = self.nodes[node].disk.read(from.group, start, until, bytes);
-                let at = self.now + between(&mut self.rng, 1, LONGEST_FETCH);
+                let place = &mut self.nodes[node].seats[seat];
+                let at = (self.now + between(&mut self.rng, 1, LONGEST_FETCH)).max(place.fetched);
+                place.fetched = at;
                 self.at(at, Event::Fetched { node, boot, seat, start, entries });
             }
             Effect::Reply { to, response } => {
