@@ -142,8 +142,8 @@ fn what_the_log_refuses_is_kept_and_offered_again_in_order() {
             effects.push(Effect::Persist { token: Token(token), records: record() });
         });
         let (mut shell, _) = surround(RoleKind::Replica, pure, &log);
-        // The first append is refused, and the offer at the end of the run.
-        log.refusals.store(2, Ordering::SeqCst);
+        // The first append is refused, the offer beside the second, and the one at the end of the run.
+        log.refusals.store(3, Ordering::SeqCst);
         shell.take(vec![Input::Turn, Input::Turn]);
         shell.finish();
         assert!(log.tokens().is_empty(), "the second may not overtake the first");

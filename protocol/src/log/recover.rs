@@ -194,9 +194,11 @@ impl Recoverer {
     /// A segment without a good header: was it never used?
     fn take_spare(&mut self, number: u32, bytes: &[u8]) -> Result<(), Damage> {
         let blank = bytes.len() >= HEADER as usize && segment::is_blank(bytes);
-        // Without the record that continues there nothing was ever written to it; what it has instead of zeros does not
-        // matter. But a good record in it means that it was used after all.
-        let unused = number > 1 && (blank || self.end == End::Zeros);
+        // Without the record that continues there nothing was ever written to it; and with it, the header may be what a
+        // power cut tore, since it is synced before any record. What stands there instead of zeros does not matter. But a
+        // good record in it means that it was used after all.
+        let torn = self.end == End::Continued && bytes.len() >= HEADER as usize;
+        let unused = number > 1 && (blank || torn || self.end == End::Zeros);
         if !unused || (!blank && find_record(bytes, number, HEADER, |_| true)) {
             return Err(Damage { segment: number, offset: 0, flaw: Flaw::Header });
         }

@@ -125,8 +125,10 @@ pub struct Synchronise {
     pub last: bool,
     /// The leader's chosen length.
     pub chosen: Slot,
+    /// Of the [`Missing`] that it answers; zero if nobody asked.
+    pub nonce: u64,
 }
-wire_struct!(Synchronise { ballot, from, start, entries, last, chosen });
+wire_struct!(Synchronise { ballot, from, start, entries, last, chosen, nonce });
 
 /// The entry at `slot`; follows the one before without a gap.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -210,8 +212,10 @@ pub struct Missing {
     pub synchronised: bool,
     /// Its log length if synchronised, else its chosen length.
     pub from: Slot,
+    /// Drawn when the replica started: an answer to an earlier life is told from one to this.
+    pub nonce: u64,
 }
-wire_struct!(Missing { ballot, synchronised, from });
+wire_struct!(Missing { ballot, synchronised, from, nonce });
 
 /// Send me what is chosen from here on.
 #[derive(Clone, Debug, Eq, PartialEq)]

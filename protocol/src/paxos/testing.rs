@@ -57,6 +57,7 @@ struct Disk {
     // The end is not readable; true if it held something that was synced.
     doubt: Option<bool>,
     hold: bool,
+    starts: u64,
     // (token, records after it)
     writing: VecDeque<(crate::role::Token, usize)>,
 }
@@ -429,7 +430,8 @@ impl Group {
 fn boot(node: NodeId, all: &[NodeId], disk: &mut Disk) -> (Leader, Replica) {
     let (recovered, _) = disk.recover();
     let directory = DirectoryId(disk.directory);
-    let seed = u64::from(node.0);
+    disk.starts += 1;
+    let seed = u64::from(node.0) + 100 * disk.starts;
     let promise = recovered.promise;
     let replica = ReplicaConfig { node, group: GROUP, nodes: all.to_vec(), directory, genesis: genesis(), seed };
     let leader = LeaderConfig {

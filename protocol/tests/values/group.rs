@@ -145,9 +145,9 @@ prop_compose! {
 fn replication() -> impl Strategy<Value = PaxosMessage> {
     use paxos::{Accept, Accepted, Commit, Heartbeat, HeartbeatAck, Synchronise};
     prop_oneof![
-        (ballot(), slot(), slot(), entries(), any::<bool>(), slot()).prop_map(
-            |(ballot, from, start, entries, last, chosen)| {
-                PaxosMessage::Synchronise(Synchronise { ballot, from, start, entries, last, chosen })
+        (ballot(), slot(), slot(), entries(), any::<bool>(), slot(), u64s()).prop_map(
+            |(ballot, from, start, entries, last, chosen, nonce)| {
+                PaxosMessage::Synchronise(Synchronise { ballot, from, start, entries, last, chosen, nonce })
             }
         ),
         (ballot(), slot(), slot(), bytes())
@@ -168,8 +168,9 @@ fn catching_up() -> impl Strategy<Value = PaxosMessage> {
     use paxos::{ChosenEntries, FetchChosen, Missing, Refused};
     prop_oneof![
         (ballot(), ballot()).prop_map(|(ballot, promised)| PaxosMessage::Refused(Refused { ballot, promised })),
-        (ballot(), any::<bool>(), slot())
-            .prop_map(|(ballot, synchronised, from)| { PaxosMessage::Missing(Missing { ballot, synchronised, from }) }),
+        (ballot(), any::<bool>(), slot(), u64s()).prop_map(|(ballot, synchronised, from, nonce)| {
+            PaxosMessage::Missing(Missing { ballot, synchronised, from, nonce })
+        }),
         slot().prop_map(|from| PaxosMessage::FetchChosen(FetchChosen { from })),
         (slot(), entries(), slot()).prop_map(|(start, entries, chosen)| {
             PaxosMessage::ChosenEntries(ChosenEntries { start, entries, chosen })

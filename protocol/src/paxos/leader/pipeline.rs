@@ -28,6 +28,8 @@ use super::{Leader, State};
 const WINDOW_SLOTS: usize = 8;
 /// Bytes of entries that may be proposed and not yet chosen; one entry is always admitted.
 const WINDOW_BYTES: usize = 4 * 1024 * 1024;
+/// Chosen entries that the own disk may not have yet: beyond that a leader does not propose.
+const OWN_LAG_SLOTS: usize = 64;
 /// Chosen entries that are kept in memory for followers that missed a frame.
 const KEEP_BYTES: usize = 8 * 1024 * 1024;
 /// An idle leader tells followers what is chosen after this long; a busy one with its next entry.
@@ -38,6 +40,8 @@ const RESEND_AFTER: Span = Span::from_millis(10);
 /// A ballot that was won.
 #[derive(Debug)]
 pub(super) struct Leading {
+    // The node that leads.
+    own: NodeId,
     pub(super) ballot: Ballot,
     pub(super) log: Window,
     peers: BTreeMap<NodeId, Peer>,
@@ -45,6 +49,8 @@ pub(super) struct Leading {
     serving: Option<(LogTime, Time)>,
     pub(super) rounds: Rounds,
     next_heartbeat: Time,
+    // When to see whether a quorum and the own disk are still there; read rounds do not put it off.
+    next_check: Time,
     // The chosen length that followers were last told, and when to tell them the next.
     committed: Slot,
     commit_at: Option<Time>,
@@ -74,9 +80,15 @@ impl Leading {
         self.log.length().distance_from(self.log.chosen())
     }
 
+    // The own disk is waited for like a quorum: what it has not written is bounded by the same window.
     fn has_room(&self) -> bool {
+        let written = self.peers.get(&self.own).map_or(Slot(0), |peer| peer.accepted);
+        let (chosen, written) = (self.log.chosen(), written.max(self.log.start()));
+        if chosen.distance_from(written) > OWN_LAG_SLOTS || self.log.bytes_from(written) > 2 * WINDOW_BYTES {
+            return false;
+        }
         let open = self.in_flight();
-        open == 0 || (open < WINDOW_SLOTS && self.log.bytes_from(self.log.chosen()) < WINDOW_BYTES)
+        open == 0 || (open < WINDOW_SLOTS && self.log.bytes_from(chosen) < WINDOW_BYTES)
     }
 
     /// The length that a quorum has accepted under this ballot.
@@ -94,7 +106,7 @@ impl Leading {
     pub(super) fn next_deadline(&self) -> Time {
         let expiry = self.serving.zip(self.expiry).filter(|_| self.has_room());
         let expiry = expiry.map(|((time, since), expiry)| since + Span(expiry.0.saturating_sub(time.0)));
-        [self.commit_at, expiry].into_iter().flatten().fold(self.next_heartbeat, Time::min)
+        [self.commit_at, expiry].into_iter().flatten().fold(self.next_heartbeat.min(self.next_check), Time::min)
     }
 }
 
@@ -110,12 +122,14 @@ impl Leader {
         self.no_quorum = false;
         effects.note("lead", format!("with {} from {}", adopted.ballot, adopted.start));
         self.state = State::Leading(Box::new(Leading {
+            own: self.config.node,
             ballot: adopted.ballot,
             peers: self.config.nodes.iter().map(|node| (*node, peer(node))).collect(),
             log,
             serving: None,
             rounds: Rounds::default(),
             next_heartbeat: now,
+            next_check: now + self.config.heartbeat,
             committed: adopted.start,
             commit_at: None,
             disk_at: now,
@@ -124,7 +138,7 @@ impl Leader {
             waiting: BTreeMap::new(),
         }));
         for (node, chosen) in adopted.followers {
-            self.welcome(node, chosen, effects);
+            self.welcome(node, chosen, 0, effects);
         }
         self.beat(effects);
     }
@@ -135,7 +149,7 @@ impl Leader {
     }
 
     /// A replica that has promised is synchronised; one that lacks too much learns what is chosen first.
-    fn welcome(&mut self, node: NodeId, chosen: Slot, effects: &mut Effects) {
+    fn welcome(&mut self, node: NodeId, chosen: Slot, nonce: u64, effects: &mut Effects) {
         let State::Leading(leading) = &mut self.state else { return };
         let Some(peer) = leading.peers.get_mut(&node) else { return };
         peer.promised = true;
@@ -153,7 +167,7 @@ impl Leader {
             let next = start.plus(entries.len());
             let last = index + 1 == count;
             let (ballot, chosen) = (leading.ballot, leading.log.chosen());
-            let message = Synchronise { ballot, from, start, entries, last, chosen };
+            let message = Synchronise { ballot, from, start, entries, last, chosen, nonce };
             effects.send_paxos(node, RoleKind::Replica, PaxosMessage::Synchronise(message));
             start = next;
         }
@@ -177,7 +191,7 @@ impl Leader {
         peer.heard = now;
         // Its chosen length says nothing about this log: it may have learned what was chosen under a newer ballot. Only
         // what is accepted under this one counts.
-        self.welcome(node, promise.chosen, effects);
+        self.welcome(node, promise.chosen, 0, effects);
     }
 
     /// A follower lacks something.
@@ -198,7 +212,7 @@ impl Leader {
         }
         peer.resent = Some((missing.from, now));
         if !missing.synchronised {
-            self.welcome(node, missing.from, effects);
+            self.welcome(node, missing.from, missing.nonce, effects);
         } else if missing.from < leading.log.start() {
             self.hint_chosen(node, missing.from, effects);
         } else {
@@ -306,10 +320,10 @@ impl Leader {
         let entry = self.encode(time, Content::Commands(commands));
         let now = self.now;
         let State::Leading(leading) = &mut self.state else { return };
-        if leading.in_flight() == 0 {
-            leading.disk_at = now;
-        }
         let slot = leading.log.length();
+        if leading.peers.get(&leading.own).is_some_and(|peer| peer.accepted == slot) {
+            leading.disk_at = now; // The own disk has nothing to do but this.
+        }
         leading.log.append(entry.clone());
         let chosen = leading.log.chosen();
         leading.committed = chosen;
@@ -336,8 +350,15 @@ impl Leader {
             }
         }
         self.expire(effects);
+        let State::Leading(leading) = &mut self.state else { return };
+        if now >= leading.next_check {
+            leading.next_check = now + self.config.heartbeat;
+            if self.step_down_if_alone(effects) {
+                return;
+            }
+        }
         let State::Leading(leading) = &self.state else { return };
-        if now >= leading.next_heartbeat && !self.step_down_if_alone(effects) {
+        if now >= leading.next_heartbeat {
             self.beat(effects);
         }
     }

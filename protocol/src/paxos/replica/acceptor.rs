@@ -107,7 +107,7 @@ impl Replica {
             self.acknowledge(node, effects); // It came before; the acknowledgement may have been lost.
             return;
         }
-        if message.from > self.log.chosen() || self.foreign {
+        if message.from > self.log.chosen() || self.foreign || !self.cures_doubt(&message) {
             self.ask(node, message.ballot, effects);
             return;
         }
@@ -134,6 +134,13 @@ impl Replica {
         self.asked = None;
         self.acknowledge(node, effects);
         self.choose(message.chosen);
+    }
+
+    /// Whether a synchronisation gives back what a log in doubt may have lost. One from before this replica started may
+    /// be older than what it accepted since: it must answer a question of this life, or come from a leader that was
+    /// elected in it (hazard S28).
+    fn cures_doubt(&self, message: &Synchronise) -> bool {
+        !self.doubtful || message.ballot > self.recovered || message.nonce == self.config.seed
     }
 
     /// Adds a part; once the last one is there, the whole.
@@ -221,7 +228,7 @@ impl Replica {
     pub(super) fn ask(&mut self, node: NodeId, ballot: Ballot, effects: &mut Effects) {
         let synchronised = self.is_synchronised(ballot);
         let from = if synchronised { self.log.length() } else { self.log.chosen() };
-        let missing = Missing { ballot, synchronised, from };
+        let missing = Missing { ballot, synchronised, from, nonce: self.config.seed };
         if let Some(asked) = &self.asked
             && asked.missing == missing
             && self.now < asked.at + ASK_AGAIN

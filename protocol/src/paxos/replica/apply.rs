@@ -84,6 +84,7 @@ impl Replica {
         if mine {
             outputs.clear(); // Of entries before the first one of this ballot: nobody here waits for them.
             self.serving = Some(leader);
+            self.told = None; // The leader of the new ballot knows nothing yet.
             self.send_serve(leader, effects);
         } else if self.serving.take().is_some() {
             self.refuse_reads(effects);

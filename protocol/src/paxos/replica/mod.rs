@@ -37,7 +37,8 @@ pub struct ReplicaConfig {
     pub directory: DirectoryId,
     /// What the group begins with.
     pub genesis: Genesis,
-    /// For the hash tables of the ledger.
+    /// For the hash tables of the ledger, and to tell this life of the replica from an earlier one: another one at each
+    /// start.
     pub seed: u64,
 }
 

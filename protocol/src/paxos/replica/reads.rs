@@ -38,12 +38,14 @@ struct Parked {
     tickets: Vec<(ReadTicket, Time)>,
     // When to ask for a quiet moment; nothing once that is done.
     ask_at: Option<Time>,
+    // The earliest end of the tickets, or before it.
+    first_end: Time,
 }
 
 impl Reads {
     pub(super) fn deadline(&self) -> Option<Time> {
         let asks = self.parked.values().filter_map(|parked| parked.ask_at);
-        let ends = self.parked.values().flat_map(|parked| parked.tickets.iter().map(|(_, end)| *end));
+        let ends = self.parked.values().map(|parked| parked.first_end);
         asks.chain(ends).min()
     }
 }
@@ -92,8 +94,10 @@ impl Replica {
                 let drained = self.reads.drained.get(&ticket.account).map(|at| *at + DRAIN_EVERY);
                 let ask_at = (self.now + GRACE).max(drained.unwrap_or_default());
                 let end = self.now + ticket.deadline;
-                let new = || Parked { tickets: Vec::new(), ask_at: Some(ask_at) };
-                self.reads.parked.entry(ticket.account).or_insert_with(new).tickets.push((ticket, end));
+                let new = || Parked { tickets: Vec::new(), ask_at: Some(ask_at), first_end: end };
+                let parked = self.reads.parked.entry(ticket.account).or_insert_with(new);
+                parked.first_end = parked.first_end.min(end);
+                parked.tickets.push((ticket, end));
             }
         }
     }
@@ -125,8 +129,12 @@ impl Replica {
         self.reads.drained.retain(|_, at| now < *at + DRAIN_EVERY);
         let mut commands = Vec::new();
         for (account, parked) in &mut self.reads.parked {
+            if now < parked.first_end && parked.ask_at.is_none_or(|at| now < at) {
+                continue;
+            }
             let (expired, kept) = std::mem::take(&mut parked.tickets).into_iter().partition(|(_, end)| now >= *end);
             parked.tickets = kept;
+            parked.first_end = parked.tickets.iter().map(|(_, end)| *end).min().unwrap_or(now);
             let expired: Vec<(ReadTicket, Time)> = expired;
             for (ticket, _) in expired {
                 effects.reply(ticket.origin, Response::refused(Why::Expired));
