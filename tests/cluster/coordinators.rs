@@ -16,7 +16,7 @@ use crate::common::{PATIENCE, World, setting, transfer};
 #[test]
 fn a_coordinator_killed_between_prepare_and_decide_leaves_nothing_half_done() {
     let mut world = World::start("a_coordinator_killed_between_prepare_and_decide_leaves_nothing_half_done");
-    let (wanted, groups) = (setting("DRACHMA_ROUNDS", 3), world.groups());
+    let (wanted, groups) = (setting("DRACHMA_ROUNDS", 5), world.groups());
     let (mut sent, mut hits, mut kills) = (Vec::new(), 0, 0);
     while hits < wanted {
         kills += 1;
@@ -48,7 +48,7 @@ fn a_coordinator_lost_before_begin_is_chosen_ends_the_attempt_but_not_the_transf
     let mut world = World::start("a_coordinator_lost_before_begin_is_chosen_ends_the_attempt_but_not_the_transfer");
     let (coordinator, participant) = (GroupId(1), GroupId(2));
     let mut sent = Vec::new();
-    for round in 0..setting("DRACHMA_ROUNDS", 3) {
+    for round in 0..setting("DRACHMA_ROUNDS", 5) {
         let sending = transfer(u128::from(world.rng.next_u64()), 1 + u128::from(round), 3001, 1);
         let killed = world.leader(coordinator, None);
         let witness = world.leader(participant, None);

@@ -10,7 +10,7 @@ fn killing_leaders_under_load_loses_nothing() {
     let mut world = World::start("killing_leaders_under_load_loses_nothing");
     let groups = world.groups();
     let mut sent = Vec::new();
-    for round in 0..setting("DRACHMA_ROUNDS", 3) {
+    for round in 0..setting("DRACHMA_ROUNDS", 5) {
         let group = groups[round as usize % groups.len()];
         let load = Load::start(&mut world, Plan::default());
         load.wait_committed(100 + world.rng.below(200) as usize);

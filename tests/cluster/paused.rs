@@ -18,7 +18,7 @@ fn a_leader_that_wakes_up_after_its_succession_serves_nothing_old() {
     let mut world = World::start("a_leader_that_wakes_up_after_its_succession_serves_nothing_old");
     let (group, account) = (GroupId(1), AccountId(7));
     let mut sent = Vec::new();
-    for round in 0..setting("DRACHMA_ROUNDS", 3) {
+    for round in 0..setting("DRACHMA_ROUNDS", 5) {
         let sleeper = world.leader(group, None);
         let process = world.process(sleeper);
         let address = world.local.settings().node_address(sleeper).unwrap().to_owned();

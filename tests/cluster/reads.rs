@@ -12,7 +12,7 @@ const PAIRS: u64 = 64;
 #[test]
 fn a_transfer_that_was_answered_is_seen_through_every_other_node() {
     let mut world = World::start("a_transfer_that_was_answered_is_seen_through_every_other_node");
-    let reads = setting("DRACHMA_READS", 640);
+    let reads = setting("DRACHMA_READS", 2000);
     let writer = world.connect(0, None);
     // A connection of its own for each node that is asked first.
     let readers: Vec<Client> = (0..world.nodes().len()).map(|first| world.connect(first, None)).collect();

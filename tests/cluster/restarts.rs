@@ -8,7 +8,7 @@ use crate::common::{World, setting};
 #[test]
 fn a_cluster_that_is_killed_whole_comes_back_with_all_it_acknowledged() {
     let mut world = World::start("a_cluster_that_is_killed_whole_comes_back_with_all_it_acknowledged");
-    let (rounds, began) = (setting("DRACHMA_ROUNDS", 3), Instant::now());
+    let (rounds, began) = (setting("DRACHMA_ROUNDS", 5), Instant::now());
     let mut sent = Vec::new();
     for round in 1..=rounds {
         let load = Load::start(&mut world, Plan::default());
