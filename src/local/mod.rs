@@ -108,7 +108,7 @@ impl LocalCluster {
         let running = cluster.running();
         if !running.is_empty() {
             let names: Vec<String> = running.iter().map(ToString::to_string).collect();
-            return Err(LocalError::State(format!(
+            return Err(LocalError::Data(format!(
                 "{} already running in {}; `drachma down` stops them",
                 match names.as_slice() {
                     [one] => format!("{one} is"),
