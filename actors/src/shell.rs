@@ -261,10 +261,12 @@ impl Shell {
     }
 }
 
-// The bytes that a replica will persist because of this message, if it carries entries.
+// The bytes that a replica will persist because of this message, if it carries entries and may be turned away.
 fn entry_bytes(message: &PaxosMessage) -> Option<usize> {
     let entries = match message {
         PaxosMessage::Accept(accept) => std::slice::from_ref(&accept.entry),
+        // Turning away a later part would waste all before it; the whole is bounded by the leader's window.
+        PaxosMessage::Synchronise(synchronise) if synchronise.start > synchronise.from => return None,
         PaxosMessage::Synchronise(synchronise) => &synchronise.entries,
         PaxosMessage::ChosenEntries(chosen) => &chosen.entries,
         _ => return None,

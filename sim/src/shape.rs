@@ -33,9 +33,9 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// A cluster of `groups` groups of three replicas each, on nodes of their own or shared, as the draw will have it.
+    /// A cluster of `groups` groups of three or five replicas each, on nodes of their own or shared, as the draw will have it.
     pub fn draw(rng: &mut Rng, groups: u16) -> Shape {
-        let replicas = 3;
+        let replicas = pick(rng, &[3, 3, 3, 5]);
         // Every group on nodes of its own; all groups on the same nodes; something in between.
         let nodes = pick(rng, &[groups * replicas, groups * replicas, replicas, replicas + 2]);
         let members = |group: u16| (0..replicas).map(|n| NodeId((group * replicas + n) % nodes + 1)).collect();
@@ -105,12 +105,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_account_has_an_owner_and_every_group_three_nodes() {
+    fn every_account_has_an_owner_and_every_group_its_nodes() {
         for seed in 0..50 {
             let shape = Shape::draw(&mut Rng::new(seed), 3);
             assert_eq!(shape.groups.len(), 3);
             for (group, nodes) in &shape.groups {
-                assert_eq!(nodes.len(), 3);
+                assert!([3, 5].contains(&nodes.len()));
                 assert!(nodes.iter().all(|node| shape.groups_on(*node).contains(group)));
             }
             for account in 1..=shape.accounts {

@@ -1,7 +1,7 @@
 //! Between groups: two-phase commit. Senders name their group; the shell tells the sending node.
 //!
-//! Coordinator to participant: `Prepare`, `Resolve`, `InProgress`. Participant to coordinator: `Vote`, `Resolved`,
-//! `Inquire`. Either way: `Redirect`, from a node that does not lead the group that was meant.
+//! Coordinator to participant: `Prepare`, `Resolve`. Participant to coordinator: `Vote`, `Resolved`, `Inquire`. Either
+//! way: `Redirect`, from a node that does not lead the group that was meant.
 
 use crate::ids::{Attempt, GroupId, NodeId, TxnId};
 use crate::ledger::model::Reason;
