@@ -111,7 +111,7 @@ pub enum Effect {
         records: Vec<Record>,
     },
     /// Read entries back from the log, in `[from, until)`, as many as fit `bytes` but at least one; then
-    /// [`Input::Fetched`].
+    /// [`Input::Fetched`]. Sees everything that was persisted before; answers keep the order of the questions.
     Fetch {
         /// The first position.
         from: Slot,
