@@ -278,6 +278,7 @@ mod tests {
     use super::*;
     use crate::testing::{read, sized};
     use drachma_protocol::ids::GroupId;
+    use drachma_protocol::message::operator::AccountsCall;
 
     fn shared(limits: NodeLimits) -> Shared {
         Shared {
@@ -296,6 +297,29 @@ mod tests {
     fn ask(client: &Client, correlation: u64, bytes: usize, now: u64) -> Admission {
         let request = Request { group: GroupId(1), call: read(1) };
         client.admit(correlation, &request, bytes, Time(now))
+    }
+
+    #[test]
+    fn a_page_holds_room_for_its_answer_and_the_next_ones_come_in_turn() {
+        let shared = shared(NodeLimits::default());
+        let client = client(&shared);
+        let page = |limit| {
+            let call = AccountsCall { from: 0, limit, changed: false, reserved: false };
+            Request { group: GroupId(1), call: Call::Operator(OperatorCall::Accounts(call)) }
+        };
+        let ask = |correlation| client.admit(correlation, &page(u32::MAX), 30, Time(0));
+        let admitted = (0..1_000).take_while(|n| ask(*n) == Admission::Admitted).count();
+        let largest = BATCH_LIMIT * size_of::<Account>();
+        assert_eq!(admitted, NodeLimits::default().request_bytes_per_client.div_ceil(largest + 30));
+        assert!(client.answer(0, &Response::refused(Why::Expired)).is_some());
+        assert_eq!(ask(2_000), Admission::Admitted);
+        // What is small is admitted from the same read, as ever.
+        assert_eq!(
+            client.admit(3_000, &Request { group: GroupId(1), call: read(1) }, 30, Time(0)),
+            Admission::Admitted
+        );
+        drop(client);
+        assert_eq!(shared.requests.used(), 0);
     }
 
     #[test]
