@@ -90,6 +90,9 @@ pub struct LocalCluster {
     config: PathBuf,
     executable: PathBuf,
     owned: bool,
+    // Whether the configuration and the state are in their files: they are written when the first node starts, so that
+    // a start that is refused before leaves those of the last one.
+    noted: bool,
     processes: BTreeMap<NodeId, Process>,
     // Where each node's log ended when it was started.
     log_starts: BTreeMap<NodeId, u64>,
@@ -98,8 +101,8 @@ pub struct LocalCluster {
 }
 
 impl LocalCluster {
-    /// A cluster without a running node. `data` gets one directory per node (`n1`), their logs (`n1.log`), and the
-    /// configuration as it is used (`cluster.toml`).
+    /// A cluster without a running node. `data` gets one directory per node (`n1`), their logs (`n1.log`), and, when
+    /// the first node starts, the configuration as it is used (`cluster.toml`).
     ///
     /// # Errors
     /// If the directory cannot be made, no ports are free, or nodes of another start are running in it.
@@ -126,11 +129,19 @@ impl LocalCluster {
             cluster.settings = cluster.settings.clone().with_ports(addresses);
             cluster._ports = Some(ports);
         }
-        state::write(&cluster.config, &cluster.settings.to_toml())?;
-        if !cluster.owned {
-            state::save(&cluster.data, &cluster.settings)?;
-        }
         Ok(cluster)
+    }
+
+    fn note(&mut self) -> Result<(), LocalError> {
+        if self.noted {
+            return Ok(());
+        }
+        state::write(&self.config, &self.settings.to_toml())?;
+        if !self.owned {
+            state::save(&self.data, &self.settings)?;
+        }
+        self.noted = true;
+        Ok(())
     }
 
     /// The nodes that `up` has started from this configuration in this directory.
@@ -147,7 +158,11 @@ impl LocalCluster {
             Some(state) if state.config != state::fingerprint(&settings) => {
                 wrong("the cluster was started from another configuration")
             }
-            Some(_) => LocalCluster::open(settings, data, &LocalOptions::detached()),
+            Some(_) => {
+                let mut cluster = LocalCluster::open(settings, data, &LocalOptions::detached())?;
+                cluster.noted = true;
+                Ok(cluster)
+            }
         }
     }
 
@@ -167,6 +182,7 @@ impl LocalCluster {
             config,
             executable,
             owned: options.owned,
+            noted: false,
             processes: BTreeMap::new(),
             log_starts: BTreeMap::new(),
             client: None,
@@ -231,6 +247,7 @@ impl LocalCluster {
         if self.is_running(node) {
             return Ok(());
         }
+        self.note()?;
         let said = std::fs::metadata(process::log_file(&self.data, node)).map_or(0, |metadata| metadata.len());
         let start =
             Start { executable: &self.executable, node, config: &self.config, data: &self.data, owned: self.owned };

@@ -1,6 +1,7 @@
 //! Data directories that are not this node's.
 
 use std::path::Path;
+use std::process::Stdio;
 
 use crate::rig::{Scratch, command, content};
 
@@ -127,7 +128,7 @@ fn flipped(good: &[u8]) -> Vec<u8> {
 #[test]
 fn a_directory_in_use_is_refused_with_the_process_that_uses_it() {
     let scratch = formatted("in-use");
-    let mut first = command(&scratch.0, N1).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut first = command(&scratch.0, N1).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let mut ready = String::new();
     let out = first.stdout.take().unwrap();
     std::io::BufRead::read_line(&mut std::io::BufReader::new(out), &mut ready).unwrap();

@@ -206,7 +206,8 @@ fn a_stranger_is_refused_as_a_peer_and_another_cluster_as_anything() {
     }
     assert_eq!(rig.count(N1, "hello_refused"), cases.len() as u64);
     // Whoever passes as a peer may not ask as a client, nor say what is not a message.
-    for bytes in [request_of(4096), raw_frame(Kind::Paxos as u16, 0, &[0xc1]), raw_frame(Kind::Txn as u16, 0, b"x")] {
+    for bytes in [request_of(100_000), raw_frame(Kind::Paxos as u16, 0, &[0xc1]), raw_frame(Kind::Txn as u16, 0, b"x")]
+    {
         let mut line = rig.line(N1);
         line.say(&hello_frame(&Hello { node: Some(NodeId(2)), ..peer.clone() }));
         assert!(matches!(line.hear(), Heard::Welcome));

@@ -46,6 +46,7 @@ impl Stopped {
     /// `until`; the directory must be as it was, but for the lock that names its last user.
     #[track_caller]
     fn refused_with(&self, what: &str, path: &Path, bytes: &[u8], until: usize) {
+        assert!(bytes != self.files[path], "{what}: nothing was damaged");
         std::fs::write(path, bytes).unwrap();
         let mut expected = self.files.clone();
         expected.insert(path.to_owned(), bytes.to_vec());
@@ -84,8 +85,9 @@ fn a_damaged_or_truncated_log_is_refused_with_file_and_offset_and_left_as_it_is(
     }
     // A hole, as a lost write leaves it.
     let mut bad = good.clone();
-    bad[stopped.written / 2..stopped.written / 2 + 100].fill(0);
-    stopped.refused_with("a hole", &stopped.segment, &bad, stopped.written / 2 + 100);
+    let hole = stopped.written * 3 / 4..stopped.written * 3 / 4 + 200;
+    bad[hole.clone()].fill(0);
+    stopped.refused_with("a hole", &stopped.segment, &bad, hole.end);
 }
 
 #[test]

@@ -25,9 +25,9 @@ use drachma_protocol::wire::codec::{Encode, from_slice, to_vec};
 use drachma_protocol::wire::frame::{self, Kind, LIMIT_CLIENT};
 
 /// No test waits longer for anything that must come.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// The binary under test.
-pub const BINARY: &str = env!("CARGO_BIN_EXE_drachma");
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_drachma");
 
 /// Accounts 1 to 1000 and 100000 to 199999 belong to g1, 1001 to 2000 and 200000 to 299999 to g2; of those 1 to 2000
 /// exist, with 10 each.
@@ -48,7 +48,7 @@ leader_timeout = "1s"
 "#;
 
 /// A configuration with so many nodes and these groups.
-pub fn configuration(nodes: u16, groups: &[&[u16]]) -> String {
+pub(crate) fn configuration(nodes: u16, groups: &[&[u16]]) -> String {
     let mut text = "[cluster]\nname = \"bad-input\"\n".to_owned();
     (1..=nodes).for_each(|n| text += &format!("[[node]]\nid = \"n{n}\"\n"));
     for (index, members) in groups.iter().enumerate() {
@@ -59,27 +59,27 @@ pub fn configuration(nodes: u16, groups: &[&[u16]]) -> String {
 }
 
 /// A directory of the test's own that goes with it.
-pub struct Scratch(pub PathBuf);
+pub(crate) struct Scratch(pub(crate) PathBuf);
 
 impl Scratch {
-    pub fn new(name: &str) -> Scratch {
+    pub(crate) fn new(name: &str) -> Scratch {
         let path = std::env::temp_dir().join(format!("drachma-bad-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&path);
         std::fs::create_dir_all(&path).expect("a directory");
         Scratch(path)
     }
 
-    pub fn file(&self, name: &str, content: &str) {
+    pub(crate) fn file(&self, name: &str, content: &str) {
         std::fs::write(self.0.join(name), content).expect("a file");
     }
 
     /// Every file below, with its bytes.
-    pub fn content(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+    pub(crate) fn content(&self) -> BTreeMap<PathBuf, Vec<u8>> {
         content(&self.0)
     }
 
     /// The command as a user gives it, in this directory.
-    pub fn run(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
         let mut command = command(&self.0, arguments);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the binary runs");
@@ -95,7 +95,7 @@ impl Scratch {
 
     /// A command that is refused: its exit status, and a part of what it says.
     #[track_caller]
-    pub fn refused(&self, arguments: &[&str], status: i32, parts: &[&str]) -> String {
+    pub(crate) fn refused(&self, arguments: &[&str], status: i32, parts: &[&str]) -> String {
         let output = self.run(arguments);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(status), "{arguments:?}: {said}");
@@ -113,7 +113,7 @@ impl Drop for Scratch {
 }
 
 /// Every file below a directory, with its bytes.
-pub fn content(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+pub(crate) fn content(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     let mut open = vec![directory.to_owned()];
     while let Some(directory) = open.pop() {
@@ -131,7 +131,7 @@ pub fn content(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 }
 
 /// The binary with arguments, in a directory, without anything from the environment.
-pub fn command(directory: &Path, arguments: &[&str]) -> Command {
+pub(crate) fn command(directory: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(BINARY);
     command.args(arguments).current_dir(directory);
     command.env_remove("DRACHMA_CONFIG").env_remove("DRACHMA_ENDPOINTS");
@@ -139,21 +139,21 @@ pub fn command(directory: &Path, arguments: &[&str]) -> Command {
 }
 
 /// A running cluster that must survive the test: same processes, same state on all replicas.
-pub struct Rig {
-    pub cluster: LocalCluster,
-    pub client: Client,
-    pub scratch: Scratch,
+pub(crate) struct Rig {
+    pub(crate) cluster: LocalCluster,
+    pub(crate) client: Client,
+    pub(crate) scratch: Scratch,
     runtime: tokio::runtime::Runtime,
     processes: BTreeMap<NodeId, u32>,
 }
 
 impl Rig {
     /// Nodes n1 to n3 with replicas of g1 and g2 each.
-    pub fn small(name: &str) -> Rig {
+    pub(crate) fn small(name: &str) -> Rig {
         Rig::start(name, &configuration(3, &[&[1, 2, 3], &[1, 2, 3]]))
     }
 
-    pub fn start(name: &str, text: &str) -> Rig {
+    pub(crate) fn start(name: &str, text: &str) -> Rig {
         let scratch = Scratch::new(name);
         let settings = Settings::parse(text, "cluster.toml").expect("the test's configuration");
         let options = LocalOptions { executable: Some(BINARY.into()), ..LocalOptions::embedded() };
@@ -177,7 +177,7 @@ impl Rig {
         rig
     }
 
-    pub fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+    pub(crate) fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
         self.runtime.block_on(future)
     }
 
@@ -185,20 +185,26 @@ impl Rig {
         self.nodes().into_iter().map(|node| (node, self.pid(node))).collect()
     }
 
-    pub fn nodes(&self) -> Vec<NodeId> {
+    pub(crate) fn nodes(&self) -> Vec<NodeId> {
         self.cluster.settings().nodes().iter().map(|node| node.id).collect()
     }
 
-    pub fn address(&self, node: NodeId) -> String {
+    pub(crate) fn address(&self, node: NodeId) -> String {
         self.cluster.settings().node_address(node).expect("a node of the cluster").to_owned()
     }
 
-    pub fn ask(&self, node: NodeId, group: u16, call: OperatorCall) -> OperatorAnswer {
-        let asked = self.client.operator(node, GroupId(group), call, PATIENCE);
-        self.block_on(asked).unwrap_or_else(|error| panic!("{node}: {error}"))
+    pub(crate) fn ask(&self, node: NodeId, group: u16, call: OperatorCall) -> OperatorAnswer {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            // A connection to a process that was killed is found broken when it is used again.
+            match self.block_on(self.client.operator(node, GroupId(group), call.clone(), PATIENCE)) {
+                Ok(answer) => return answer,
+                Err(error) => assert!(Instant::now() < end, "{node}: {error}"),
+            }
+        }
     }
 
-    pub fn pid(&self, node: NodeId) -> u32 {
+    pub(crate) fn pid(&self, node: NodeId) -> u32 {
         match self.ask(node, 0, OperatorCall::NodeStatus(Nothing {})) {
             OperatorAnswer::NodeStatus(status) => status.process,
             other => panic!("{other:?}"),
@@ -206,14 +212,14 @@ impl Rig {
     }
 
     /// What a node has counted under a name.
-    pub fn count(&self, node: NodeId, name: &str) -> u64 {
+    pub(crate) fn count(&self, node: NodeId, name: &str) -> u64 {
         let OperatorAnswer::NodeStatus(status) = self.ask(node, 0, OperatorCall::NodeStatus(Nothing {})) else {
             panic!("another answer");
         };
         status.counters.iter().find(|counter| counter.name == name).expect("a counter").value
     }
 
-    pub fn leader(&mut self, group: u16) -> NodeId {
+    pub(crate) fn leader(&mut self, group: u16) -> NodeId {
         let end = Instant::now() + PATIENCE;
         loop {
             let Rig { runtime, cluster, .. } = self;
@@ -232,7 +238,7 @@ impl Rig {
     }
 
     /// The state of every group, when nothing is under way any more and all its replicas agree on it.
-    pub fn settled(&self) -> BTreeMap<GroupId, State> {
+    pub(crate) fn settled(&self) -> BTreeMap<GroupId, State> {
         let groups = self.cluster.settings().groups().to_vec();
         let end = Instant::now() + PATIENCE;
         loop {
@@ -282,7 +288,7 @@ impl Rig {
 
     /// Money moves in and between both groups.
     #[track_caller]
-    pub fn assert_serves(&self, seed: u128) {
+    pub(crate) fn assert_serves(&self, seed: u128) {
         for (n, (debit, credit)) in [(900, 901), (1900, 1901), (902, 1902), (1903, 903)].into_iter().enumerate() {
             // There and back, so that it can be repeated.
             for (m, (debit, credit)) in [(debit, credit), (credit, debit)].into_iter().enumerate() {
@@ -295,7 +301,7 @@ impl Rig {
 
     /// Every node is still the process that it was, the cluster serves, the replicas agree and money is conserved.
     #[track_caller]
-    pub fn assert_unharmed(&mut self) {
+    pub(crate) fn assert_unharmed(&mut self) {
         assert_eq!(self.cluster.running(), self.nodes(), "every node runs");
         assert_eq!(self.pids(), self.processes, "no node was restarted");
         self.assert_serves(0xbad << 20 | u128::from(std::process::id()));
@@ -314,19 +320,19 @@ impl Rig {
     }
 
     /// A command on this cluster.
-    pub fn cli(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn cli(&self, arguments: &[&str]) -> Output {
         let config = self.cluster.data().join("cluster.toml");
         let mut command = command(&self.scratch.0, arguments);
         command.arg("--config").arg(config).output().expect("the binary runs")
     }
 
     /// A connection on which nothing was said.
-    pub fn line(&self, node: NodeId) -> Line {
+    pub(crate) fn line(&self, node: NodeId) -> Line {
         Line::open(&self.address(node))
     }
 
     /// A connection that has said Hello as a client.
-    pub fn caller(&self, node: NodeId) -> Line {
+    pub(crate) fn caller(&self, node: NodeId) -> Line {
         let mut line = self.line(node);
         line.hello();
         line
@@ -335,34 +341,34 @@ impl Rig {
 
 /// Everything of a group that bad input must not change. Log position and log time may move.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct State {
-    pub accounts: u64,
-    pub changed: Vec<Account>,
-    pub posted: u64,
-    pub posted_digest: u128,
-    pub ids: u64,
-    pub ledgers: Vec<LedgerTotals>,
+pub(crate) struct State {
+    pub(crate) accounts: u64,
+    pub(crate) changed: Vec<Account>,
+    pub(crate) posted: u64,
+    pub(crate) posted_digest: u128,
+    pub(crate) ids: u64,
+    pub(crate) ledgers: Vec<LedgerTotals>,
 }
 
 /// A transfer of ledger 1.
-pub fn transfer(id: u128, debit: u128, credit: u128, amount: u128) -> Transfer {
+pub(crate) fn transfer(id: u128, debit: u128, credit: u128, amount: u128) -> Transfer {
     let (id, debit, credit) = (TransferId(id), AccountId(debit), AccountId(credit));
     Transfer { id, debit, credit, amount, ledger: 1, code: 1, ..Transfer::default() }
 }
 
 /// A command with a body as it is.
-pub fn raw_command(kind: CommandKind, count: u32, body: Vec<u8>) -> ClientCommand {
+pub(crate) fn raw_command(kind: CommandKind, count: u32, body: Vec<u8>) -> ClientCommand {
     let deadline = Span::from_millis(PATIENCE.as_millis() as u64);
     ClientCommand { kind, session: None, sequence: 1, deadline, epoch: Epoch(1), count, body: body.into() }
 }
 
 /// A batch of transfers as a command.
-pub fn batch(kind: CommandKind, transfers: &[Transfer]) -> Call {
+pub(crate) fn batch(kind: CommandKind, transfers: &[Transfer]) -> Call {
     Call::Command(raw_command(kind, transfers.len() as u32, to_vec(&transfers.to_vec())))
 }
 
 /// A frame of a kind with a body of bytes that may be anything, under the right checksum.
-pub fn raw_frame(kind: u16, correlation: u64, body: &[u8]) -> Vec<u8> {
+pub(crate) fn raw_frame(kind: u16, correlation: u64, body: &[u8]) -> Vec<u8> {
     struct Raw<'a>(&'a [u8]);
     impl Encode for Raw<'_> {
         fn encode(&self, out: &mut Vec<u8>) {
@@ -377,14 +383,14 @@ pub fn raw_frame(kind: u16, correlation: u64, body: &[u8]) -> Vec<u8> {
 }
 
 /// Puts the right checksum on a frame.
-pub fn seal(frame: &mut [u8]) {
+pub(crate) fn seal(frame: &mut [u8]) {
     let checksum = drachma_protocol::log::segment::checksum(&frame[8..]);
     frame[4..8].copy_from_slice(&checksum.to_be_bytes());
 }
 
 /// What comes back.
 #[derive(Debug)]
-pub enum Heard {
+pub(crate) enum Heard {
     Welcome,
     Answer(u64, Response),
     Goodbye(Goodbye),
@@ -392,12 +398,12 @@ pub enum Heard {
 }
 
 /// A connection of somebody who says what he likes.
-pub struct Line {
+pub(crate) struct Line {
     stream: TcpStream,
 }
 
 impl Line {
-    pub fn open(address: &str) -> Line {
+    pub(crate) fn open(address: &str) -> Line {
         let stream = TcpStream::connect(address).expect("the node listens");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         stream.set_write_timeout(Some(PATIENCE)).expect("a timeout");
@@ -405,23 +411,23 @@ impl Line {
         Line { stream }
     }
 
-    pub fn stream(&self) -> &TcpStream {
+    pub(crate) fn stream(&self) -> &TcpStream {
         &self.stream
     }
 
     /// Says bytes; false if the other side has closed.
-    pub fn say(&mut self, bytes: &[u8]) -> bool {
+    pub(crate) fn say(&mut self, bytes: &[u8]) -> bool {
         self.stream.write_all(bytes).is_ok()
     }
 
-    pub fn hello(&mut self) {
+    pub(crate) fn hello(&mut self) {
         self.say(&hello_frame(&client_hello()));
         let heard = self.hear();
         assert!(matches!(heard, Heard::Welcome), "{heard:?}");
     }
 
     /// Asks; the answer comes later.
-    pub fn ask(&mut self, correlation: u64, group: u16, call: Call) {
+    pub(crate) fn ask(&mut self, correlation: u64, group: u16, call: Call) {
         let mut out = Vec::new();
         frame::encode(&mut out, Kind::Request, correlation, &Request { group: GroupId(group), call });
         assert!(self.say(&out), "the node has closed the connection");
@@ -429,7 +435,7 @@ impl Line {
 
     /// Asks and waits.
     #[track_caller]
-    pub fn answer(&mut self, group: u16, call: Call) -> Response {
+    pub(crate) fn answer(&mut self, group: u16, call: Call) -> Response {
         self.ask(77, group, call);
         match self.hear() {
             Heard::Answer(77, response) => response,
@@ -439,7 +445,7 @@ impl Line {
 
     /// Asks and is refused.
     #[track_caller]
-    pub fn refused(&mut self, group: u16, call: Call) -> Why {
+    pub(crate) fn refused(&mut self, group: u16, call: Call) -> Why {
         match self.answer(group, call) {
             Response::Refused(refused) => refused.why,
             other => panic!("{other:?}"),
@@ -447,7 +453,7 @@ impl Line {
     }
 
     /// The next frame.
-    pub fn hear(&mut self) -> Heard {
+    pub(crate) fn hear(&mut self) -> Heard {
         let mut head = [0; 8];
         match self.stream.read_exact(&mut head) {
             Ok(()) => {}
@@ -473,7 +479,7 @@ impl Line {
 
     /// The last word, after which the connection is closed.
     #[track_caller]
-    pub fn refusal(&mut self) -> Refusal {
+    pub(crate) fn refusal(&mut self) -> Refusal {
         match self.hear() {
             Heard::Goodbye(goodbye) => {
                 assert!(!goodbye.text.is_empty(), "a refusal has a text for people");
@@ -486,11 +492,11 @@ impl Line {
 }
 
 /// What a client says first.
-pub fn client_hello() -> Hello {
+pub(crate) fn client_hello() -> Hello {
     Hello { lowest: 1, highest: 1, cluster: None, caller: Caller::Client, node: None, directory: None }
 }
 
-pub fn hello_frame(hello: &Hello) -> Vec<u8> {
+pub(crate) fn hello_frame(hello: &Hello) -> Vec<u8> {
     let mut out = Vec::new();
     frame::encode(&mut out, Kind::Hello, 0, hello);
     out

@@ -25,7 +25,7 @@ pub enum StorageError {
     /// The directory is empty.
     #[error(
         "{path}: the directory is empty. If the node is new, format it with `drachma node --format`; if it has lost its \
-         data, it must be readmitted, because it no longer knows what it has promised"
+         data, leave it down: it no longer knows what it has promised"
     )]
     NotFormatted {
         /// The data directory.
@@ -107,8 +107,7 @@ pub enum StorageError {
     /// Something that was on disk is not there any more.
     #[error(
         "{path}: damaged at offset {offset}: {what}. The log is never read past damage: something that was acknowledged \
-         may lie behind it. Put back the file as it was, or give this replica up: move the directory away and \
-         readmit the node (`drachma member readmit`)"
+         may lie behind it. Put back the file as it was, or leave this node down: the others go on without it"
     )]
     Damaged {
         /// The file.
@@ -121,7 +120,7 @@ pub enum StorageError {
     /// Both copies of a promise may be lost.
     #[error(
         "{path}: the promises of {group} are damaged, and so is the end of the log: this replica no longer knows what it \
-         has promised, which counts as a wiped disk. Readmit the node (`drachma member readmit`)"
+         has promised, which counts as a wiped disk: leave this node down"
     )]
     PromisesLost {
         /// The promise file.
@@ -132,7 +131,7 @@ pub enum StorageError {
     /// The machine went down with writes that were not synced.
     #[error(
         "{path}: the machine was restarted while the node ran with a relaxed fsync policy (`interval` or `never`): what \
-         it had acknowledged may be lost, which counts as a wiped disk. Readmit the node (`drachma member readmit`)"
+         it had acknowledged may be lost, which counts as a wiped disk: leave this node down"
     )]
     LostWrites {
         /// The data directory.

@@ -5,9 +5,11 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use drachma_protocol::ids::Origin;
-use drachma_protocol::message::client::{Request, Response, Why};
+use drachma_protocol::ids::{Origin, TxnId};
+use drachma_protocol::ledger::model::{Account, BATCH_LIMIT, Outcome, Posted};
+use drachma_protocol::message::client::{Call, Request, Response, Why};
 use drachma_protocol::message::hello::{Goodbye, Refusal};
+use drachma_protocol::message::operator::{OperatorCall, PendingRow};
 use drachma_protocol::time::{Span, Time};
 use drachma_protocol::wire::frame::{self, Kind, LIMIT_CLIENT};
 
@@ -23,6 +25,8 @@ const KEEP: usize = 1024;
 /// When a request is given up whose answer never came, so that a lost one does not hold its room for ever. Longer
 /// than any client waits.
 const GIVEN_UP: Span = Span::from_millis(600_000);
+/// The rows of a page of what is pending, at most.
+const PENDING: usize = 1_000;
 /// How often it is looked for such requests, at most.
 const SWEEP: Span = Span::from_millis(1_000);
 
@@ -47,6 +51,19 @@ pub(crate) struct Shared {
     pub(crate) requests: Rc<Budget>,
     /// See [`Hub::answers`](super::Hub).
     pub(crate) answers: Rc<Budget>,
+}
+
+/// What a request holds until it is answered, beyond its own bytes: ids that take more memory decoded than encoded, and
+/// the rows of an answer that is large however small the question is.
+fn room(call: &Call) -> usize {
+    let rows = |limit: u32| (limit as usize).min(BATCH_LIMIT);
+    match call {
+        Call::Operator(OperatorCall::Accounts(call)) => rows(call.limit) * size_of::<Account>(),
+        Call::Operator(OperatorCall::Posted(call)) => rows(call.limit) * size_of::<Posted>(),
+        Call::Operator(OperatorCall::Pending(_)) => PENDING * size_of::<PendingRow>(),
+        Call::Operator(OperatorCall::Outcomes(call)) => call.ids.len() * size_of::<(TxnId, Option<Outcome>)>(),
+        _ => 0,
+    }
 }
 
 /// A connected client.
@@ -101,9 +118,13 @@ impl Client {
         if self.waiting.borrow().contains_key(&correlation) {
             return Admission::Repeated;
         }
-        if self.shared.requests.is_over_with(bytes) {
+        let room = room(&request.call);
+        let bytes = bytes + room;
+        // Pages come in turn: those of one read that the client has no room for must not all be made at once.
+        let too_many = room > 0 && self.is_full();
+        if too_many || self.shared.requests.is_over_with(bytes) {
             self.sweep(now);
-            if self.shared.requests.is_over_with(bytes) {
+            if too_many || self.shared.requests.is_over_with(bytes) {
                 self.shared.counters.requests_overloaded.bump();
                 self.say(correlation, &Response::refused(Why::Overloaded));
                 return Admission::Overloaded;
@@ -257,6 +278,7 @@ mod tests {
     use super::*;
     use crate::testing::{read, sized};
     use drachma_protocol::ids::GroupId;
+    use drachma_protocol::message::operator::AccountsCall;
 
     fn shared(limits: NodeLimits) -> Shared {
         Shared {
@@ -275,6 +297,29 @@ mod tests {
     fn ask(client: &Client, correlation: u64, bytes: usize, now: u64) -> Admission {
         let request = Request { group: GroupId(1), call: read(1) };
         client.admit(correlation, &request, bytes, Time(now))
+    }
+
+    #[test]
+    fn a_page_holds_room_for_its_answer_and_the_next_ones_come_in_turn() {
+        let shared = shared(NodeLimits::default());
+        let client = client(&shared);
+        let page = |limit| {
+            let call = AccountsCall { from: 0, limit, changed: false, reserved: false };
+            Request { group: GroupId(1), call: Call::Operator(OperatorCall::Accounts(call)) }
+        };
+        let ask = |correlation| client.admit(correlation, &page(u32::MAX), 30, Time(0));
+        let admitted = (0..1_000).take_while(|n| ask(*n) == Admission::Admitted).count();
+        let largest = BATCH_LIMIT * size_of::<Account>();
+        assert_eq!(admitted, NodeLimits::default().request_bytes_per_client.div_ceil(largest + 30));
+        assert!(client.answer(0, &Response::refused(Why::Expired)).is_some());
+        assert_eq!(ask(2_000), Admission::Admitted);
+        // What is small is admitted from the same read, as ever.
+        assert_eq!(
+            client.admit(3_000, &Request { group: GroupId(1), call: read(1) }, 30, Time(0)),
+            Admission::Admitted
+        );
+        drop(client);
+        assert_eq!(shared.requests.used(), 0);
     }
 
     #[test]

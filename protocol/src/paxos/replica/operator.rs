@@ -48,7 +48,8 @@ impl Replica {
 
     fn on_log(&mut self, origin: Origin, call: PageCall, effects: &mut Effects) {
         let (from, chosen) = (Slot(call.from), self.log.chosen());
-        let until = chosen.min(from.plus(call.limit as usize));
+        // Both numbers are the caller's: together they may be beyond everything.
+        let until = chosen.min(Slot(call.from.saturating_add(u64::from(call.limit))));
         if from >= until {
             self.show_log(origin, from, Vec::new(), effects);
         } else if from >= self.log.start() {

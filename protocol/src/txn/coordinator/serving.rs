@@ -18,7 +18,7 @@ use crate::role::{Address, Effect, Effects, RoleKind};
 use crate::time::{LogTime, Span, Time};
 use crate::txn::inquiry::{self, Answer, Known, Takeover};
 use crate::txn::label;
-use crate::wire::codec::from_slice;
+use crate::wire::codec::{Reader, from_slice};
 
 /// So many transactions are begun, or sent again, in one step.
 const SLICE: usize = 512;
@@ -67,6 +67,14 @@ impl Txn {
     fn trying(&mut self, attempt: Attempt) -> Option<&mut Try> {
         self.current.as_mut().filter(|current| current.attempt == attempt)
     }
+}
+
+/// The transfers of a request, if it has as many as it says and no more than a batch may have: that is looked at first,
+/// since a body of small items takes many times its size when it is decoded.
+fn transfers_of(command: &ClientCommand) -> Option<Vec<Transfer>> {
+    let announced = Reader::new(&command.body).array_len().ok()?;
+    let fits = announced == command.count && (1..=BATCH_LIMIT).contains(&(announced as usize));
+    if fits { from_slice(&command.body).ok() } else { None }
 }
 
 impl Serving {
@@ -119,17 +127,10 @@ impl Serving {
 
     /// A batch of transfers to other groups; each is a transaction of its own.
     pub(super) fn on_request(&mut self, origin: Origin, command: &ClientCommand, cx: &mut Cx<'_>) {
-        let count = command.count as usize;
-        let transfers: Vec<Transfer> = match from_slice(&command.body) {
-            _ if count == 0 || count > BATCH_LIMIT => {
-                return cx.effects.reply(origin, Response::refused(Why::Malformed));
-            }
-            Ok(transfers) => transfers,
-            Err(_) => return cx.effects.reply(origin, Response::refused(Why::Malformed)),
-        };
-        if transfers.len() != count {
+        let Some(transfers) = transfers_of(command) else {
             return cx.effects.reply(origin, Response::refused(Why::Malformed));
-        }
+        };
+        let count = transfers.len();
         if self.requests.waiting().max(self.txns.len()) + count > cx.desk.limit {
             let refused = Refused { why: Why::Overloaded, leader: Some(cx.desk.me.node), after: cx.desk.resend };
             return cx.effects.reply(origin, Response::Refused(refused));
