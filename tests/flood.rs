@@ -159,7 +159,7 @@ fn garbage_takes_no_memory_and_the_cluster_serves() {
         while sent < total {
             // Of three: garbage at once; after Hello; and what announces the largest frame, so that it is collected.
             let mut line = Line::open(&address);
-            if connections % 3 > 0 {
+            if !connections.is_multiple_of(3) {
                 line.hello();
             }
             let announced = if connections % 3 == 2 { (4 * MIB - 8) as u32 } else { rng.next_u64() as u32 };
