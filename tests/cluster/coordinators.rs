@@ -5,12 +5,14 @@ use std::time::Instant;
 
 use drachma_client::Status;
 use drachma_protocol::ids::{Attempt, GroupId, NodeId, TxnId};
+use drachma_protocol::ledger::model::{Reason, Transfer};
 use drachma_protocol::message::command::{Command, Content, Entry};
 use drachma_protocol::message::operator::{OperatorAnswer, OperatorCall, PageCall};
 use drachma_protocol::wire::codec::from_slice;
-use rustix::process::Signal;
+use rustix::process::{Signal, kill_process};
 
 use crate::common::load::{Load, Plan, outcomes};
+use crate::common::wire::Wire;
 use crate::common::{PATIENCE, World, setting, transfer};
 
 #[test]
@@ -42,37 +44,77 @@ fn a_coordinator_killed_between_prepare_and_decide_leaves_nothing_half_done() {
     world.verify(&sent);
 }
 
-/// The followers of the coordinator are paused, so that it cannot even make its Begin certain.
 #[test]
 fn a_coordinator_lost_before_begin_is_chosen_ends_the_attempt_but_not_the_transfer() {
     let mut world = World::start("a_coordinator_lost_before_begin_is_chosen_ends_the_attempt_but_not_the_transfer");
-    let (coordinator, participant) = (GroupId(1), GroupId(2));
     let mut sent = Vec::new();
     for round in 0..setting("DRACHMA_ROUNDS", 5) {
-        let sending = transfer(u128::from(world.rng.next_u64()), 1 + u128::from(round), 3001, 1);
-        let killed = world.leader(coordinator, None);
-        let witness = world.leader(participant, None);
-        let others: Vec<NodeId> = world.members(coordinator).into_iter().filter(|node| *node != killed).collect();
-        let processes: Vec<_> = others.iter().map(|node| world.process(*node)).collect();
-        // The client has found the leader before the others are paused.
+        let sending = transfer(world.rng.next_u128(), 1 + u128::from(round), 3001, 1);
         let client = world.client.clone();
+        // The client has found the leader before the others are paused.
         assert!(world.wait(client.read(sending.debit, None)).account.is_ok());
-        for process in &processes {
-            rustix::process::kill_process(*process, Signal::STOP).unwrap();
-        }
-        let answer = world.runtime.spawn(async move { client.transfer(sending, None).await });
-        until_one_has_voted(&world, (participant, witness), coordinator);
-        world.local.kill(killed).unwrap();
-        assert!(!voted(&world, (participant, witness), coordinator).is_empty(), "who voted yes never decides alone");
-        for process in &processes {
-            rustix::process::kill_process(*process, Signal::CONT).unwrap();
-        }
+        let answer = lose_coordinator(&mut world, &sending, |world, _| {
+            world.runtime.spawn(async move { client.transfer(sending, None).await })
+        });
         let answer = world.wait(answer).unwrap();
         assert_eq!(answer.status, Status::Committed, "{answer:?}");
         sent.push((sending, answer.status));
-        world.start_node(killed);
     }
     world.verify(&sent);
+}
+
+/// Nobody sends the transfer again: the participant has to ask, and is told that the attempt is aborted.
+#[test]
+fn a_coordinator_lost_together_with_its_client_leaves_nothing_in_doubt() {
+    let mut world = World::start("a_coordinator_lost_together_with_its_client_leaves_nothing_in_doubt");
+    let mut sent = Vec::new();
+    for round in 0..setting("DRACHMA_ROUNDS", 5) {
+        let sending = transfer(world.rng.next_u128(), 1 + u128::from(round), 3001, 1);
+        lose_coordinator(&mut world, &sending, |world, leader| {
+            let address = world.local.settings().node_address(leader).unwrap();
+            Wire::connect(address, world.local.settings().cluster_id()).send_transfer(COORDINATOR, sending);
+        });
+        let witness = world.leader(PARTICIPANT, None);
+        let end = Instant::now() + PATIENCE;
+        while !voted(&world, (PARTICIPANT, witness), COORDINATOR).is_empty() {
+            assert!(Instant::now() < end, "{sending:?} stays in doubt");
+        }
+        let settled = world.wait(world.client.fence((&sending).into(), None)).status;
+        assert_eq!(settled, Status::Rejected(Reason::Fenced), "an attempt without Begin has no effect");
+        sent.push((sending, settled));
+    }
+    world.verify(&sent);
+}
+
+const COORDINATOR: GroupId = GroupId(1);
+const PARTICIPANT: GroupId = GroupId(2);
+
+/// Pauses the coordinator's followers, so that its leader cannot even make a Begin certain; then `send` has something
+/// sent to that leader, which is killed when the participant has voted. The followers are killed too, because Begin may
+/// wait in their sockets, and elect one of them before the leader comes back.
+fn lose_coordinator<T>(world: &mut World, sending: &Transfer, send: impl FnOnce(&World, NodeId) -> T) -> T {
+    let killed = world.leader(COORDINATOR, None);
+    let at = (PARTICIPANT, world.leader(PARTICIPANT, None));
+    let others: Vec<NodeId> = world.members(COORDINATOR).into_iter().filter(|node| *node != killed).collect();
+    for node in &others {
+        kill_process(world.process(*node), Signal::STOP).unwrap();
+    }
+    let sent = send(world, killed);
+    let has_voted = || voted(world, at, COORDINATOR).iter().any(|(txn, _)| *txn == sending.into());
+    let end = Instant::now() + PATIENCE;
+    while !has_voted() {
+        assert!(Instant::now() < end, "{sending:?} is not prepared");
+    }
+    world.local.kill(killed).unwrap();
+    let has_voted = voted(world, at, COORDINATOR).iter().any(|(txn, _)| *txn == sending.into());
+    assert!(has_voted, "who voted yes never decides alone");
+    for node in &others {
+        world.local.kill(*node).unwrap();
+        world.local.start(*node).unwrap();
+    }
+    world.leader(COORDINATOR, Some(killed));
+    world.start_node(killed);
+    sent
 }
 
 /// What has voted yes at a participant's replica and is decided by this group.

@@ -4,10 +4,12 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use drachma_protocol::ids::{AccountId, ClusterId, Epoch, GroupId};
+use drachma_protocol::ledger::model::Transfer;
 use drachma_protocol::message::client::{Call, ReadCall, Request, Response};
+use drachma_protocol::message::command::{ClientCommand, CommandKind};
 use drachma_protocol::message::hello::{Caller, Hello, Welcome};
 use drachma_protocol::time::Span;
-use drachma_protocol::wire::codec::{Decode, Encode, from_slice};
+use drachma_protocol::wire::codec::{Decode, Encode, from_slice, to_vec};
 use drachma_protocol::wire::frame::{self, Kind};
 
 use super::PATIENCE;
@@ -36,6 +38,20 @@ impl Wire {
     pub(crate) fn ask_account(&mut self, group: GroupId, account: AccountId) {
         let call = ReadCall { account, deadline: Span(PATIENCE.as_micros() as u64), epoch: Epoch(1) };
         self.send(Kind::Request, &Request { group, call: Call::Read(call) });
+    }
+
+    /// Sends a transfer to another group, once, without waiting for the answer.
+    pub(crate) fn send_transfer(&mut self, group: GroupId, transfer: Transfer) {
+        let command = ClientCommand {
+            kind: CommandKind::Transact,
+            session: None,
+            sequence: self.next,
+            deadline: Span(PATIENCE.as_micros() as u64),
+            epoch: Epoch(1),
+            count: 1,
+            body: to_vec(&vec![transfer]).into(),
+        };
+        self.send(Kind::Request, &Request { group, call: Call::Command(command) });
     }
 
     /// The next answer.
