@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use drachma_client::{Client, Options, Status};
-use drachma_protocol::ids::{GroupId, NodeId};
+use drachma_protocol::ids::{AccountId, GroupId, NodeId};
+use drachma_protocol::ledger::model::{CreateResult, NewAccount};
 use drachma_protocol::message::client::{Call, Request};
 use drachma_protocol::message::operator::{AccountsCall, Nothing, OperatorCall};
 use drachma_protocol::rng::Rng;
@@ -182,6 +183,11 @@ fn garbage_takes_no_memory_and_the_cluster_serves() {
 fn pages_that_nobody_reads_are_bounded_and_the_cluster_serves() {
     let count = if full() { 400 } else { 40 };
     let (mut rig, leader, pid) = start("pages");
+    let new: Vec<NewAccount> = (0..8_000)
+        .map(|n| NewAccount { id: AccountId(100_000 + n), ledger: 1, code: 1, ..NewAccount::default() })
+        .collect();
+    let created = rig.block_on(rig.client.create_accounts(&new, Some(PATIENCE)));
+    assert!(created.iter().all(|result| *result == Ok(CreateResult::Created)));
     let before = resident(pid);
     let address = rig.address(leader);
     // A question of some thirty bytes whose answer has thousands of rows, thousands of times in one write.
