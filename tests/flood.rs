@@ -160,10 +160,11 @@ fn garbage_takes_no_memory_and_the_cluster_serves() {
         while sent < total {
             // Of three: garbage at once; after Hello; and what announces the largest frame, so that it is collected.
             let mut line = Line::open(&address);
-            if connections % 3 > 0 {
+            let kind = connections % 3;
+            if kind != 0 {
                 line.hello();
             }
-            let announced = if connections % 3 == 2 { (4 * MIB - 8) as u32 } else { rng.next_u64() as u32 };
+            let announced = if kind == 2 { (4 * MIB - 8) as u32 } else { rng.next_u64() as u32 };
             garbage[..4].copy_from_slice(&announced.to_be_bytes());
             connections += 1;
             for piece in std::iter::repeat_n(&garbage, 4).flat_map(|garbage| garbage.chunks(64 << 10)) {
