@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use drachma_client::{Client, Options, Status};
-use drachma_protocol::ids::{GroupId, NodeId};
+use drachma_protocol::ids::{AccountId, GroupId, NodeId};
+use drachma_protocol::ledger::model::{CreateResult, NewAccount};
 use drachma_protocol::message::client::{Call, Request};
 use drachma_protocol::message::operator::{AccountsCall, Nothing, OperatorCall};
 use drachma_protocol::rng::Rng;
@@ -159,10 +160,11 @@ fn garbage_takes_no_memory_and_the_cluster_serves() {
         while sent < total {
             // Of three: garbage at once; after Hello; and what announces the largest frame, so that it is collected.
             let mut line = Line::open(&address);
-            if !connections.is_multiple_of(3) {
+            let kind = connections % 3;
+            if kind != 0 {
                 line.hello();
             }
-            let announced = if connections % 3 == 2 { (4 * MIB - 8) as u32 } else { rng.next_u64() as u32 };
+            let announced = if kind == 2 { (4 * MIB - 8) as u32 } else { rng.next_u64() as u32 };
             garbage[..4].copy_from_slice(&announced.to_be_bytes());
             connections += 1;
             for piece in std::iter::repeat_n(&garbage, 4).flat_map(|garbage| garbage.chunks(64 << 10)) {
@@ -182,6 +184,11 @@ fn garbage_takes_no_memory_and_the_cluster_serves() {
 fn pages_that_nobody_reads_are_bounded_and_the_cluster_serves() {
     let count = if full() { 400 } else { 40 };
     let (mut rig, leader, pid) = start("pages");
+    let new: Vec<NewAccount> = (0..8_000)
+        .map(|n| NewAccount { id: AccountId(100_000 + n), ledger: 1, code: 1, ..NewAccount::default() })
+        .collect();
+    let created = rig.block_on(rig.client.create_accounts(&new, Some(PATIENCE)));
+    assert!(created.iter().all(|result| *result == Ok(CreateResult::Created)));
     let before = resident(pid);
     let address = rig.address(leader);
     // A question of some thirty bytes whose answer has thousands of rows, thousands of times in one write.
