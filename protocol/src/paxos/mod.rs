@@ -90,6 +90,8 @@
 //!
 //! - Members are fixed by the group's first entry; changing them comes later.
 //! - There are no snapshots yet: the log is kept whole, and a replica that lags is given the entries.
+//! - A directory is checked when a replica promises. One that is wiped and formatted anew by hand while a leader still
+//!   holds its promise counts for that leader until it has applied the group's first entry, or until the next election.
 //! - Messages between the leader and the replica on one node go through memory, in order, and are not lost; the same
 //!   code would survive their loss, as it does for other nodes.
 //!
