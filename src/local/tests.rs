@@ -132,7 +132,8 @@ fn a_process_that_only_has_the_id_of_a_node_is_let_alone() {
     let scratch = Scratch::new("stranger");
     let data = scratch.0.join("data");
     let options = LocalOptions { free_ports: true, ..LocalOptions::detached() };
-    let cluster = LocalCluster::create(Settings::sample(), data.clone(), options).unwrap();
+    let mut cluster = LocalCluster::create(Settings::sample(), data.clone(), options).unwrap();
+    cluster.note().unwrap();
     let settings = cluster.settings().clone();
     // This very process stands for a stranger that got the id of a node that has ended.
     super::state::save_pid(&data, N1, std::process::id()).unwrap();
@@ -149,7 +150,10 @@ fn only_the_cluster_that_was_started_is_attached_to() {
     let refused = |settings: &Settings| LocalCluster::attach(settings.clone(), data.clone()).err().unwrap().to_string();
     let sample = Settings::sample();
     assert!(refused(&sample).contains("has not started this cluster"), "{}", refused(&sample));
-    drop(LocalCluster::create(sample.clone(), data.clone(), LocalOptions::detached()).unwrap());
+    let mut cluster = LocalCluster::create(sample.clone(), data.clone(), LocalOptions::detached()).unwrap();
+    assert!(refused(&sample).contains("has not started this cluster"), "no node was started yet: {}", refused(&sample));
+    cluster.note().unwrap();
+    drop(cluster);
     LocalCluster::attach(sample.clone(), data.clone()).unwrap();
     let other = sample.with_ports(vec![(N1, "127.0.0.1:1".to_owned())]);
     assert!(refused(&other).contains("from another configuration"), "{}", refused(&other));
@@ -158,7 +162,8 @@ fn only_the_cluster_that_was_started_is_attached_to() {
 #[test]
 fn embedded_clusters_have_ports_of_their_own_and_write_their_configuration() {
     let scratch = Scratch::new("ports");
-    let cluster = scratch.cluster(SERVES);
+    let mut cluster = scratch.cluster(SERVES);
+    cluster.start(N1).unwrap();
     let text = std::fs::read_to_string(scratch.0.join("data/cluster.toml")).unwrap();
     let again = Settings::parse(&text, "again").unwrap();
     assert_eq!(again.endpoints(), cluster.endpoints());
