@@ -124,14 +124,23 @@ impl World {
     /// The node that leads the group, as soon as there is one other than `not`.
     pub(crate) fn leader(&mut self, group: GroupId, not: Option<NodeId>) -> NodeId {
         let end = Instant::now() + PATIENCE;
-        self.runtime.block_on(async {
+        let found = self.runtime.block_on(async {
             loop {
                 match self.local.leader_of(group).await {
-                    Some(node) if Some(node) != not => return node,
-                    _ => assert!(Instant::now() < end, "{group} finds no leader"),
+                    Some(node) if Some(node) != not => return Some(node),
+                    _ if Instant::now() >= end => return None,
+                    _ => tokio::time::sleep(PAUSE).await,
                 }
-                tokio::time::sleep(PAUSE).await;
             }
+        });
+        found.unwrap_or_else(|| {
+            let running = self.local.running();
+            for node in self.members(group) {
+                println!("{node}: running {}", running.contains(&node));
+                println!("  {:?}", self.ask(node, group, OperatorCall::LeaderStatus(Nothing {})));
+                println!("  {:?}", self.ask(node, group, OperatorCall::ReplicaStatus(Nothing {})));
+            }
+            panic!("{group} finds no leader other than {not:?}")
         })
     }
 
