@@ -24,6 +24,8 @@ impl Up {
         let scratch = Scratch::new(name);
         let own = scratch.0.join("config");
         let ports = LocalCluster::create(Settings::sample(), own.clone(), LocalOptions::embedded()).unwrap();
+        std::fs::create_dir_all(&own).unwrap();
+        std::fs::write(own.join("cluster.toml"), ports.settings().to_toml()).unwrap();
         let path = |path: std::path::PathBuf| path.display().to_string();
         let (config, data) = (path(own.join("cluster.toml")), path(scratch.0.join("data")));
         Up { config, data, _ports: ports, _scratch: scratch }

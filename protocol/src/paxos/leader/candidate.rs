@@ -6,11 +6,12 @@ use bytes::Bytes;
 
 use crate::ids::{Ballot, NodeId, Slot};
 use crate::message::PaxosMessage;
-use crate::message::command::Member;
+use crate::message::command::{Content, Entry, Member};
 use crate::message::local::AppliedTo;
 use crate::message::paxos::{Prepare, Promise};
 use crate::role::{Effects, RoleKind};
 use crate::time::{Span, Time};
+use crate::wire::codec::from_slice;
 
 use super::{Leader, State};
 
@@ -68,6 +69,14 @@ impl Candidate {
             _ => return false,
         }
         whole
+    }
+}
+
+/// The members that a group's first entry names; nothing if it is another entry.
+fn first_members(entry: &Bytes) -> Option<Vec<Member>> {
+    match from_slice::<Entry>(entry).ok()?.content {
+        Content::LeaderStart(start) => start.members,
+        Content::Commands(_) => None,
     }
 }
 
@@ -166,6 +175,11 @@ impl Leader {
 
     /// Who belongs to the group is known now: promises of others do not count.
     pub(super) fn on_members(&mut self, members: Vec<Member>, effects: &mut Effects) {
+        self.keep_admitted(members);
+        self.judge_promises(effects);
+    }
+
+    fn keep_admitted(&mut self, members: Vec<Member>) {
         self.members = Some(members);
         let State::Candidate(candidate) = &self.state else { return };
         let foreign = |(node, pledge): &(&NodeId, &Pledge)| !self.admitted(**node, pledge.promise.directory);
@@ -173,7 +187,6 @@ impl Leader {
         if let State::Candidate(candidate) = &mut self.state {
             candidate.promises.retain(|node, _| !foreign.contains(node));
         }
-        self.judge_promises(effects);
     }
 
     /// The own replica has learned more, or its log is applied further.
@@ -194,14 +207,19 @@ impl Leader {
         if !candidate.whole().any(|(node, _)| *node == self.config.node) {
             return;
         }
+        let known = candidate.whole().any(|(_, promise)| promise.chosen > Slot(0));
+        if !known && self.members.is_none() && self.learn_members() {
+            return self.judge_promises(effects);
+        }
+        let State::Candidate(candidate) = &self.state else { return };
         let heard = candidate.whole().count();
         let sure = candidate.whole().filter(|(_, promise)| !promise.doubtful).count();
         let all = heard == self.config.nodes.len();
-        let formed = candidate.whole().any(|(_, promise)| promise.chosen > Slot(0));
-        // Without members the group has not begun, as far as is known: its first leader needs everybody. A replica
+        // Without a first entry the group has not begun, as far as is known: its first leader needs everybody. A replica
         // in doubt counts only when nobody is missing (hazard S28).
-        let enough = all || (self.quorum.is_quorum(sure) && formed);
-        if !enough || (formed && self.members.is_none()) {
+        let begun = known || (self.members.is_some() && candidate.whole().any(|(_, promise)| promise.length > Slot(0)));
+        let enough = all || (self.quorum.is_quorum(sure) && begun);
+        if !enough || (known && self.members.is_none()) {
             return; // Members become known when the first entry, which is chosen, is applied here.
         }
         let target = candidate.whole().map(|(_, promise)| promise.chosen).max().unwrap_or_default();
@@ -212,6 +230,18 @@ impl Leader {
         if let Some(adopted) = adopted {
             self.lead(adopted, effects);
         }
+    }
+
+    /// The group's first entry may be chosen without anybody here knowing it. Whoever has accepted it knows from it which
+    /// directories its leader, which had heard everybody, has admitted; so a majority of those is enough to go on.
+    fn learn_members(&mut self) -> bool {
+        let State::Candidate(candidate) = &self.state else { return false };
+        let best = candidate.whole().map(|(_, promise)| (promise.accepted, promise.length)).max().unwrap_or_default();
+        let logs = candidate.whole().filter(|(_, p)| (p.accepted, p.length) == best && p.start == Slot(0));
+        let members = logs.filter_map(|(_, promise)| first_members(promise.entries.first()?)).next();
+        let Some(members) = members else { return false };
+        self.keep_admitted(members);
+        true
     }
 
     /// The log of the highest (accepted ballot, length) among the promises, from what is chosen on.
