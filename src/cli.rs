@@ -159,6 +159,12 @@ enum Command {
     /// Check a configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Hunt for bugs in simulated clusters: seeds, faults, checkers
+    #[cfg(feature = "verification")]
+    Sim(SimArgs),
+    /// Check a model of a protocol exhaustively, up to its bounds
+    #[cfg(feature = "verification")]
+    Check(CheckArgs),
     /// Print a shell's completions
     Completions {
         /// For which shell
@@ -336,10 +342,36 @@ pub enum ConfigCommand {
     Check,
 }
 
+/// `drachma sim`.
+#[cfg(feature = "verification")]
+#[derive(Args, Clone, Debug)]
+pub struct SimArgs {
+    /// Run this seed, and tell what happened if it fails
+    #[arg(long, value_name = "SEED")]
+    pub seed: Option<u64>,
+    /// Run so many seeds
+    #[arg(long, value_name = "COUNT", conflicts_with = "seed")]
+    pub seeds: Option<u64>,
+    /// The first of the seeds
+    #[arg(long, value_name = "SEED", default_value_t = 0, conflicts_with = "seed")]
+    pub from: u64,
+}
+
+/// `drachma check`.
+#[cfg(feature = "verification")]
+#[derive(Args, Clone, Debug)]
+pub struct CheckArgs {
+    /// Which model: `paxos` or `commit`
+    pub model: String,
+}
+
 /// Carries out the command line of this process.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let globals = &cli.globals;
+    if !cli.command.catches_panics() {
+        drachma_actors::node::abort_on_panic();
+    }
     let outcome = match cli.command {
         Command::Run(args) => return crate::run::main(&args, globals),
         Command::Audit => return crate::audit::main(globals),
@@ -363,10 +395,24 @@ pub fn main() -> ExitCode {
         Command::Transfer(args) => ask(globals, async |context| commands::transfer::transfer(context, args).await),
         Command::Lookup(args) => ask(globals, async |context| commands::lookup::lookup(context, args).await),
         Command::Config(ConfigCommand::Check) => commands::config::check(globals),
+        #[cfg(feature = "verification")]
+        Command::Sim(args) => commands::sim::sim(&args),
+        #[cfg(feature = "verification")]
+        Command::Check(args) => commands::check::check(&args),
         Command::Completions { shell } => completions(shell),
         Command::Version => commands::version::version(globals),
     };
     outcome.unwrap_or_else(|failure| failure.report()).into()
+}
+
+impl Command {
+    /// The simulator and the model checker catch the panics of roles and report them.
+    fn catches_panics(&self) -> bool {
+        #[cfg(feature = "verification")]
+        return matches!(self, Command::Sim(_) | Command::Check(_));
+        #[cfg(not(feature = "verification"))]
+        false
+    }
 }
 
 fn completions(shell: clap_complete::Shell) -> Outcome {

@@ -298,8 +298,9 @@ async fn asked_to_stop() {
     }
 }
 
-// A role that panicked would leave a process that answers heartbeats and does nothing else.
-fn abort_on_panic() {
+/// Ends the process at a panic, whichever thread it is on: a role that panicked would leave a process that answers
+/// heartbeats and does nothing else.
+pub fn abort_on_panic() {
     let tell = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         tell(info);

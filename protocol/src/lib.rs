@@ -17,6 +17,7 @@ pub mod log;
 pub mod message;
 pub mod paxos;
 pub mod placement;
+pub mod planted;
 pub mod quorum;
 pub mod rng;
 pub mod role;

@@ -18,6 +18,7 @@ use crate::log::record::Record;
 use crate::message::client::{Request, Response};
 use crate::message::paxos::{Accepted, Promise};
 use crate::message::{LocalMessage, Message, PaxosMessage, TxnMessage};
+use crate::planted::{Bug, is_planted};
 use crate::time::Time;
 use crate::wire::codec::{Decode, DecodeError, Encode, Reader};
 
@@ -311,7 +312,7 @@ impl Gate {
 
     fn release(&mut self, effects: &mut Effects) {
         while let Some((token, ..)) = self.held.front() {
-            if *token > self.persisted {
+            if *token > self.persisted && !is_planted(Bug::AcceptedBeforeSync) {
                 return;
             }
             let Some((_, node, gated)) = self.held.pop_front() else { return };

@@ -2,6 +2,8 @@
 
 pub mod account;
 pub mod balance;
+#[cfg(feature = "verification")]
+pub mod check;
 pub mod committed;
 pub mod config;
 mod context;
@@ -15,6 +17,8 @@ pub mod pending;
 pub mod performance;
 pub mod ping;
 pub mod replay;
+#[cfg(feature = "verification")]
+pub mod sim;
 pub mod status;
 pub mod transfer;
 pub mod up;

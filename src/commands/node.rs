@@ -18,6 +18,11 @@ use crate::settings::LogSettings;
 /// # Errors
 /// With exit status 2, if it cannot start.
 pub fn node(args: NodeArgs, globals: &Globals) -> Outcome {
+    if drachma_protocol::planted::AVAILABLE {
+        return Err(Failure::usage(
+            "this build has planted bugs for tests; a node does not run it: build without them",
+        ));
+    }
     if let Some(parent) = args.die_with_parent {
         die_with(parent)?;
     }

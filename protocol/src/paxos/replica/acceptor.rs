@@ -10,6 +10,7 @@ use crate::message::paxos::{
 };
 use crate::message::{LocalMessage, PaxosMessage};
 use crate::paxos::{node_of, parts};
+use crate::planted::{Bug, is_planted};
 use crate::role::{Effects, Gated, RoleKind};
 use crate::time::{Span, Time};
 
@@ -163,7 +164,7 @@ impl Replica {
 
     /// The next entry.
     pub(super) fn on_accept(&mut self, node: NodeId, accept: Accept, effects: &mut Effects) {
-        if accept.ballot < self.promise {
+        if accept.ballot < self.promise && !is_planted(Bug::PromiseIgnored) {
             self.refuse(node, accept.ballot, effects);
             return;
         }
