@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use drachma_protocol::ids::{GroupId, NodeId, Slot};
+use drachma_protocol::ids::{DirectoryId, GroupId, NodeId, Slot};
 use drachma_protocol::ledger::Ledger;
 use drachma_protocol::log::record::Recovered;
 use drachma_protocol::message::client::Request;
@@ -11,6 +11,7 @@ use drachma_protocol::role::{Address, Input, Role, RoleKind, Token};
 use drachma_protocol::time::Time;
 
 use crate::disk::{Disk, MemoryDisk};
+use crate::shape::Shape;
 
 /// A role that the simulator hosts.
 pub trait Hosted: Role {
@@ -20,10 +21,25 @@ pub trait Hosted: Role {
     }
 }
 
+/// What the roles of a group on a node start from.
+#[derive(Clone, Debug)]
+pub struct Birth {
+    /// Where.
+    pub node: NodeId,
+    /// Which group's.
+    pub group: GroupId,
+    /// The id of the node's data directory.
+    pub directory: DirectoryId,
+    /// What its disk held of the group.
+    pub recovered: Recovered,
+    /// Another one at each start.
+    pub seed: u64,
+}
+
 /// Makes the roles of a node. The real ones are made in [`crate::roles`]; tests of the world make their own.
 pub trait Assembly {
     /// The roles of a group on a node that starts with what it recovered.
-    fn start(&self, node: NodeId, group: GroupId, recovered: Recovered, seed: u64) -> Vec<(RoleKind, Box<dyn Hosted>)>;
+    fn start(&self, birth: Birth) -> Vec<(RoleKind, Box<dyn Hosted>)>;
 
     /// Which role takes a client's request.
     fn takes(&self, request: &Request) -> RoleKind;
@@ -59,6 +75,12 @@ pub struct Node {
     pub seats: Vec<Seat>,
     /// It stands still.
     pub paused: bool,
+    /// What it holds was damaged or wiped once in this run, so it cannot be relied on for what was chosen.
+    pub damaged: bool,
+    /// It cannot start any more in this run: what it holds cannot be used.
+    pub lost: bool,
+    /// The id of its data directory.
+    pub directory: DirectoryId,
     /// Its log.
     pub disk: Box<dyn Disk>,
     /// A sync is under way.
@@ -80,6 +102,9 @@ impl Node {
             booted_at: 0,
             seats: Vec::new(),
             paused: false,
+            damaged: false,
+            lost: false,
+            directory: Shape::directory(id),
             disk: Box::new(MemoryDisk::default()),
             syncing: false,
             in_sync: Vec::new(),
@@ -104,8 +129,14 @@ impl Node {
         self.boot += 1;
         self.booted_at = now;
         for group in groups {
-            let (recovered, seed) = (self.disk.recover(*group), self.rng.next_u64());
-            for (role, hosted) in assembly.start(self.id, *group, recovered, seed) {
+            let birth = Birth {
+                node: self.id,
+                group: *group,
+                directory: self.directory,
+                recovered: self.disk.recover(*group),
+                seed: self.rng.next_u64(),
+            };
+            for (role, hosted) in assembly.start(birth) {
                 self.seats.push(Seat {
                     address: Address { node: self.id, group: *group, role },
                     role: hosted,

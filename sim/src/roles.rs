@@ -1,8 +1,6 @@
 //! The real roles, as a node assembles them. This is the only file that knows their constructors.
 
-use drachma_protocol::ids::{GroupId, NodeId};
 use drachma_protocol::ledger::Ledger;
-use drachma_protocol::log::record::Recovered;
 use drachma_protocol::message::client::{Call, Request};
 use drachma_protocol::message::command::CommandKind;
 use drachma_protocol::paxos::{Leader, LeaderConfig, Replica, ReplicaConfig};
@@ -12,7 +10,7 @@ use drachma_protocol::txn::{Coordinator, Participant, TxnConfig};
 
 use crate::checkers::Checkers;
 use crate::faults::Swarm;
-use crate::node::{Assembly, Hosted};
+use crate::node::{Assembly, Birth, Hosted};
 use crate::run::Simulation;
 use crate::shape::Shape;
 
@@ -45,9 +43,9 @@ impl RealRoles {
 }
 
 impl Assembly for RealRoles {
-    fn start(&self, node: NodeId, group: GroupId, recovered: Recovered, seed: u64) -> Vec<(RoleKind, Box<dyn Hosted>)> {
+    fn start(&self, birth: Birth) -> Vec<(RoleKind, Box<dyn Hosted>)> {
+        let Birth { node, group, directory, recovered, seed } = birth;
         let nodes = self.shape.members(group).to_vec();
-        let directory = Shape::directory(node);
         let leader = Leader::new(LeaderConfig {
             node,
             group,

@@ -12,7 +12,7 @@ use drachma_protocol::time::{Span, Time};
 
 use super::*;
 use crate::faults::FaultKind;
-use crate::node::Hosted;
+use crate::node::{Birth, Hosted};
 
 /// What a fake role does with its inputs; `diary` is shared by all of a test.
 type Script = Rc<dyn Fn(&mut Fake, Time, Input, &mut Effects)>;
@@ -65,13 +65,8 @@ impl Fakes {
 }
 
 impl Assembly for Fakes {
-    fn start(
-        &self,
-        node: NodeId,
-        group: GroupId,
-        recovered: Recovered,
-        _seed: u64,
-    ) -> Vec<(RoleKind, Box<dyn Hosted>)> {
+    fn start(&self, birth: Birth) -> Vec<(RoleKind, Box<dyn Hosted>)> {
+        let Birth { node, group, recovered, .. } = birth;
         let role = RoleKind::Replica;
         let me = Address { node, group, role };
         let (diary, script) = (Rc::clone(&self.diary), Rc::clone(&self.script));
