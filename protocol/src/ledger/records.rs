@@ -3,6 +3,7 @@
 use crate::ids::{Age, Attempt, GroupId, TxnId};
 use crate::ledger::model::Transfer;
 use crate::message::command::Verdict;
+use crate::message::txn::VoteKind;
 use crate::time::LogTime;
 
 /// A transaction that this group coordinates: from its Begin until every participant has acknowledged the end.
@@ -20,8 +21,8 @@ pub struct Coordinated {
     pub transfer: Transfer,
     /// When preparing ends at the latest, in this group's log time.
     pub deadline: LogTime,
-    /// This group itself has voted yes and holds its part. False while its prepare waits, and after any other vote.
-    pub voted: bool,
+    /// This group's own vote; nothing while its prepare waits. With a yes it holds its part.
+    pub vote: Option<VoteKind>,
     /// The decision, once there is one.
     pub verdict: Option<Verdict>,
 }

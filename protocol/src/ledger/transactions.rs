@@ -192,7 +192,7 @@ impl Transactions {
             let names: [&dyn crate::wire::codec::Encode; 4] =
                 [&record.txn, &record.attempt, &record.age, &record.participants];
             let rest: [&dyn crate::wire::codec::Encode; 5] =
-                [&coordination.digest, &record.deadline, &record.voted, &record.verdict, &asked];
+                [&coordination.digest, &record.deadline, &record.vote, &record.verdict, &asked];
             sum.row(b'c', &[&names[..], &rest[..]].concat());
         }
     }
@@ -203,7 +203,12 @@ impl Ledger {
         self.counter = self.counter.max(counter);
     }
 
-    fn voted(&self, txn: TxnId, attempt: Attempt, coordinator: GroupId, vote: VoteKind) -> Output {
+    /// A vote of this group. The coordinator's own is kept in its record: a new leader hears no other word of it.
+    fn voted(&mut self, txn: TxnId, attempt: Attempt, coordinator: GroupId, vote: VoteKind) -> Output {
+        if coordinator == self.group {
+            let coordination = self.transactions.records.get_mut(&txn);
+            coordination.expect("a coordinator's own part has a record").record.vote = Some(vote);
+        }
         Output::Txn(TxnOutput::Voted { txn, attempt, coordinator, vote, counter: self.counter })
     }
 
@@ -259,7 +264,7 @@ impl Ledger {
         let deadline = self.time + deadline;
         let verdict = None;
         let held_participants = participants.clone();
-        let record = Coordinated { txn, attempt, age, participants, transfer, deadline, voted: false, verdict };
+        let record = Coordinated { txn, attempt, age, participants, transfer, deadline, vote: None, verdict };
         self.transactions.insert_record(Coordination { record, digest, askers: Vec::new() }, self.group);
         outputs.push(Output::Txn(TxnOutput::Begun { txn, attempt }));
         let held = Held {
@@ -364,10 +369,6 @@ impl Ledger {
         assert!(held.waiting.is_none(), "what is prepared does not wait");
         self.doubts.hold(&mut self.accounts, &held.effects, held.rank);
         count(&mut self.transactions.prepared, held.coordinator, true);
-        if held.coordinator == self.group {
-            let coordination = self.transactions.records.get_mut(&held.txn);
-            coordination.expect("a coordinator's own part has a record").record.voted = true;
-        }
         // A prepare that waits may not wait for an older one.
         for effect in held.effects.as_slice() {
             self.stir(effect.place, None);

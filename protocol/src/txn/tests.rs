@@ -150,6 +150,7 @@ scripts! {
     lost_after_begin_and_late_the_attempt_is_aborted_t3,
     lost_after_begin_the_attempt_goes_on_t2,
     lost_after_begin_while_its_own_vote_waits,
+    lost_after_its_own_refusal_the_attempt_ends_t2,
     lost_after_decide_everybody_is_told_again_t4,
     lost_before_begin_an_orphan_is_told_to_abort_t1,
     malformed_requests_are_refused,

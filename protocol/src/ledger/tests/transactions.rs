@@ -14,7 +14,7 @@ fn a_commit_takes_effect_in_both_groups_and_is_forgotten_at_the_end() {
     let transfer = move_money(1, 1, 11, 4);
     assert_eq!(g1.begin(transfer, 1, 1), [VoteKind::Yes]);
     let record = &g1.ledger.coordinated()[0];
-    assert!(record.voted && record.verdict.is_none());
+    assert_eq!((record.vote, record.verdict), (Some(VoteKind::Yes), None));
     assert_eq!(g2.prepare(transfer, 1, 1), [VoteKind::Yes]);
     assert_eq!(decided(&g1.decide(transfer, 1, Verdict::Commit)), Some(Verdict::Commit));
     assert!(is_resolved(&g2.resolve(transfer, 1, Verdict::Commit)));
@@ -60,7 +60,7 @@ fn a_local_rejection_is_a_vote_and_a_rejecting_decision_records_it() {
     let mut world = World::new(G1);
     let transfer = move_money(1, 1, 11, 40);
     assert_eq!(world.begin(transfer, 1, 1), [VoteKind::No(Reason::ExceedsCredits)]);
-    assert!(!world.ledger.coordinated()[0].voted);
+    assert_eq!(world.ledger.coordinated()[0].vote, Some(VoteKind::No(Reason::ExceedsCredits)));
     assert_eq!(world.decide(transfer, 1, Verdict::Commit), [], "no commit without the own yes");
     world.decide(transfer, 1, Verdict::Reject(Reason::ExceedsCredits));
     assert_eq!(outcome(&world, transfer), Some(Outcome::Rejected(Reason::ExceedsCredits)));

@@ -94,7 +94,7 @@ impl Serving {
 
     /// Goes on with what the last leader left: rows T2 to T5.
     pub(super) fn take_over(&mut self, record: Coordinated, log_time: LogTime, cx: &mut Cx<'_>) {
-        let Coordinated { txn, attempt, age, participants, transfer, deadline, voted, verdict } = record;
+        let Coordinated { txn, attempt, age, participants, transfer, deadline, vote, verdict } = record;
         let key = (txn, attempt);
         let others = participants.get(1..).expect("a record names its own group first").to_vec();
         let remaining = Span(deadline.0.saturating_sub(log_time.0));
@@ -109,8 +109,8 @@ impl Serving {
         };
         current.begun = true;
         current.given_up = past;
-        if voted {
-            current.vote(0, VoteKind::Yes);
+        if let Some(vote) = vote {
+            current.vote(0, vote);
         }
         self.load.add(&others);
         let found =

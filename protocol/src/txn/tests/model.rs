@@ -73,8 +73,8 @@ impl Ledger {
             return vec![TxnOutput::Void { txn, attempt }];
         }
         let vote = draw(rng);
-        let (deadline, voted) = (time + deadline, vote == Some(VoteKind::Yes));
-        let record = Coordinated { txn, attempt, age, participants, transfer, deadline, voted, verdict: None };
+        let deadline = time + deadline;
+        let record = Coordinated { txn, attempt, age, participants, transfer, deadline, vote, verdict: None };
         self.records.insert((txn, attempt), (record, vote));
         let voted = vote.map(|vote| TxnOutput::Voted { txn, attempt, coordinator: group, vote, counter: age.counter });
         [TxnOutput::Begun { txn, attempt }].into_iter().chain(voted).collect()
@@ -144,7 +144,7 @@ impl Ledger {
         let mut outputs = Vec::new();
         for (record, vote) in self.records.values_mut() {
             if vote.is_none() && record.verdict.is_none() && rng.chance(3) {
-                (*vote, record.voted) = (Some(VoteKind::Yes), true);
+                (*vote, record.vote) = (Some(VoteKind::Yes), Some(VoteKind::Yes));
                 let (txn, attempt) = (record.txn, record.attempt);
                 let vote = VoteKind::Yes;
                 outputs.push(TxnOutput::Voted { txn, attempt, coordinator: group, vote, counter: 0 });

@@ -77,14 +77,8 @@ impl<'a> Words<'a> {
     }
 
     fn vote(&mut self) -> VoteKind {
-        match self.next() {
-            "yes" => VoteKind::Yes,
-            "die" => VoteKind::Die,
-            "expired" => VoteKind::Expired,
-            "moved" => VoteKind::Moved,
-            "already" => VoteKind::AlreadyCommitted,
-            reason => VoteKind::No(self::reason(reason)),
-        }
+        let word = self.next();
+        vote(word)
     }
 
     fn verdict(&mut self) -> Verdict {
@@ -92,7 +86,7 @@ impl<'a> Words<'a> {
         verdict(word)
     }
 
-    /// `record TRANSFER ATTEMPT age=N deadline=MS [voted] [verdict=V]`
+    /// `record TRANSFER ATTEMPT age=N deadline=MS [vote=V] [verdict=V]`
     pub(super) fn record(&mut self) -> Coordinated {
         let transfer = self.transfer();
         let credit = (transfer.credit.0 - 1) / 100 + 1;
@@ -103,7 +97,7 @@ impl<'a> Words<'a> {
             participants: [1, credit].into_iter().filter(|g| *g <= 3).map(|g| GroupId(g as u16)).collect(),
             transfer,
             deadline: LogTime(self.key::<u64>("deadline").unwrap_or(1000) * 1000),
-            voted: self.flag("voted"),
+            vote: self.key::<String>("vote").map(|word| vote(&word)),
             verdict: self.key::<String>("verdict").map(|word| verdict(&word)),
         }
     }
@@ -149,6 +143,17 @@ fn transfer(word: &str) -> Option<Transfer> {
 fn reason(word: &str) -> Reason {
     let found = Reason::ALL.iter().find(|(reason, _)| reason.to_string() == word);
     found.unwrap_or_else(|| panic!("`{word}` is not a reason")).0
+}
+
+fn vote(word: &str) -> VoteKind {
+    match word {
+        "yes" => VoteKind::Yes,
+        "die" => VoteKind::Die,
+        "expired" => VoteKind::Expired,
+        "moved" => VoteKind::Moved,
+        "already" => VoteKind::AlreadyCommitted,
+        reason => VoteKind::No(self::reason(reason)),
+    }
 }
 
 fn verdict(word: &str) -> Verdict {
