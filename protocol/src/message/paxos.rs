@@ -192,7 +192,7 @@ pub struct HeartbeatAck {
 }
 wire_struct!(HeartbeatAck { ballot, round, chosen });
 
-/// A higher ballot exists.
+/// Not under this ballot: a higher one was promised, or this one was not.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Refused {
     /// The ballot that was refused.

@@ -84,14 +84,14 @@
 //! phase 1 only if the candidate has heard *every* replica of the group, for then whoever else accepted the same is
 //! heard as well; otherwise it abstains until a leader that was elected without it has synchronised it (hazard S28).
 //! A directory that was formatted anew is no voter: promises name the directory, and the group's first entry has
-//! recorded which ones belong to it (hazard S25). The very first leader therefore needs a promise of every replica.
+//! recorded which ones belong to it (hazard S25). The very first leader therefore needs a promise of every replica. And
+//! a replica takes nothing, and confirms nothing, under a ballot that it has not promised itself: one that was wiped
+//! while a leader goes on has forgotten its promise, says so, and is found out by the next.
 //!
 //! # Implementation caveats
 //!
 //! - Members are fixed by the group's first entry; changing them comes later.
 //! - There are no snapshots yet: the log is kept whole, and a replica that lags is given the entries.
-//! - A directory is checked when a replica promises. One that is wiped and formatted anew by hand while a leader still
-//!   holds its promise counts for that leader until it has applied the group's first entry, or until the next election.
 //! - Messages between the leader and the replica on one node go through memory, in order, and are not lost; the same
 //!   code would survive their loss, as it does for other nodes.
 //!

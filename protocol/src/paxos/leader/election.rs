@@ -225,8 +225,8 @@ impl Leader {
         self.state = State::Following { until: self.now + self.config.heartbeat + pause };
     }
 
-    /// Somebody has promised a higher ballot.
-    pub(super) fn on_refused(&mut self, refused: &Refused, effects: &mut Effects) {
+    /// Somebody has promised a higher ballot, or has not promised this one.
+    pub(super) fn on_refused(&mut self, node: NodeId, refused: &Refused, effects: &mut Effects) {
         self.highest = self.highest.max(refused.promised);
         let own = match &self.state {
             State::Candidate(candidate) => candidate.ballot,
@@ -239,6 +239,8 @@ impl Leader {
                 self.leader = None;
             }
             self.become_follower(effects);
+        } else if refused.ballot == own && refused.promised < own {
+            self.on_unpromised(node, effects);
         }
     }
 

@@ -119,7 +119,7 @@ impl Leader {
             PaxosMessage::Promise(promise) => self.on_promise(from.node, promise.into_inner(), effects),
             PaxosMessage::Accepted(accepted) => self.on_accepted(from.node, accepted.get(), effects),
             PaxosMessage::HeartbeatAck(ack) => self.on_heartbeat_ack(from.node, &ack, effects),
-            PaxosMessage::Refused(refused) => self.on_refused(&refused, effects),
+            PaxosMessage::Refused(refused) => self.on_refused(from.node, &refused, effects),
             PaxosMessage::Missing(missing) => self.on_missing(from.node, &missing, effects),
             other => effects.trace("ignore_misdirected", || other.kind().to_owned()),
         }
@@ -202,7 +202,11 @@ impl Leader {
     /// Whether a replica's directory is the one that was admitted, as far as is known here.
     fn admitted(&self, node: NodeId, directory: DirectoryId) -> bool {
         let replica = self.replica_of(node);
-        self.members.as_ref().is_none_or(|members| {
+        let founders = match &self.state {
+            State::Leading(leading) => leading.founders.as_ref(),
+            _ => None,
+        };
+        self.members.as_ref().or(founders).is_none_or(|members| {
             members.iter().any(|m| m.replica == replica && m.node == node && m.directory == directory)
         })
     }

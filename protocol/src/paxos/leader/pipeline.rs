@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use crate::ids::{Ballot, CommandRef, NodeId, Slot};
-use crate::message::command::{Command, Content, Entry, FORMAT, LeaderStart};
+use crate::message::command::{Command, Content, Entry, FORMAT, LeaderStart, Member};
 use crate::message::local::Serve;
 use crate::message::paxos::{
     Accept, Accepted, ChosenEntries, Commit, Heartbeat, Missing, Prepare, Promise, Synchronise,
@@ -43,6 +43,8 @@ pub(super) struct Leading {
     // The node that leads.
     own: NodeId,
     pub(super) ballot: Ballot,
+    // Whom its first entry admits, if that is the group's first.
+    pub(super) founders: Option<Vec<Member>>,
     pub(super) log: Window,
     peers: BTreeMap<NodeId, Peer>,
     // Log time at a moment of the local clock, once the first entry is applied.
@@ -69,6 +71,12 @@ struct Peer {
     accepted: Slot,
     heard: Time,
     resent: Option<(Slot, Time)>,
+}
+
+impl Peer {
+    fn new(now: Time) -> Peer {
+        Peer { promised: false, synchronised: false, accepted: Slot(0), heard: now, resent: None }
+    }
 }
 
 impl Leading {
@@ -114,9 +122,8 @@ impl Leader {
     /// The election is won: everybody's log becomes this one, and the first entry names the ballot.
     pub(super) fn lead(&mut self, adopted: Adopted, effects: &mut Effects) {
         let now = self.now;
-        let peer = |_| Peer { promised: false, synchronised: false, accepted: Slot(0), heard: now, resent: None };
         let mut log = Window::new(adopted.start, adopted.entries);
-        let content = Content::LeaderStart(LeaderStart { ballot: adopted.ballot, members: adopted.members });
+        let content = Content::LeaderStart(LeaderStart { ballot: adopted.ballot, members: adopted.members.clone() });
         log.append(self.encode(LogTime(0), content));
         self.leader = Some((adopted.ballot, self.config.node));
         self.no_quorum = false;
@@ -124,7 +131,8 @@ impl Leader {
         self.state = State::Leading(Box::new(Leading {
             own: self.config.node,
             ballot: adopted.ballot,
-            peers: self.config.nodes.iter().map(|node| (*node, peer(node))).collect(),
+            founders: adopted.members,
+            peers: self.config.nodes.iter().map(|node| (*node, Peer::new(now))).collect(),
             log,
             serving: None,
             rounds: Rounds::default(),
@@ -241,6 +249,19 @@ impl Leader {
             directory: self.config.directory,
         };
         effects.send_paxos(node, RoleKind::Replica, PaxosMessage::Prepare(prepare));
+    }
+
+    /// A replica that had promised says that it has not: it is another directory, or one that has lost what it promised.
+    /// Nothing of it counts until it promises again.
+    pub(super) fn on_unpromised(&mut self, node: NodeId, effects: &mut Effects) {
+        let now = self.now;
+        let State::Leading(leading) = &mut self.state else { return };
+        let Some(peer) = leading.peers.get_mut(&node) else { return };
+        let before = std::mem::replace(peer, Peer::new(now));
+        if before.promised {
+            effects.note("unpromised", format!("{node} has not promised {}", leading.ballot));
+            self.prepare_late(node, effects);
+        }
     }
 
     /// A follower's disk has so much of this ballot's log.
@@ -379,7 +400,7 @@ impl Leader {
     fn step_down_if_alone(&mut self, effects: &mut Effects) -> bool {
         let (now, timeout) = (self.now, self.config.leader_timeout);
         let State::Leading(leading) = &mut self.state else { return true };
-        let heard = leading.peers.values().filter(|peer| now.since(peer.heard) < timeout).count();
+        let heard = leading.peers.values().filter(|peer| peer.promised && now.since(peer.heard) < timeout).count();
         let own = leading.peers.get(&self.config.node).map_or(Slot(0), |peer| peer.accepted);
         if own == leading.log.length() {
             leading.disk_at = now;

@@ -98,10 +98,19 @@ impl Replica {
         }
     }
 
+    /// Whether this replica has promised exactly this ballot; says so to the leader if not. Nothing is taken under a
+    /// ballot that was not promised, so a directory that was formatted anew meanwhile, which has forgotten what it
+    /// promised, is found out by its next promise (hazard S25).
+    fn has_promised(&self, node: NodeId, ballot: Ballot, effects: &mut Effects) -> bool {
+        if ballot != self.promise {
+            self.refuse(node, ballot, effects);
+        }
+        ballot == self.promise
+    }
+
     /// A leader makes this log its own, from the chosen length on.
     pub(super) fn on_synchronise(&mut self, node: NodeId, message: Synchronise, effects: &mut Effects) {
-        if message.ballot < self.promise {
-            self.refuse(node, message.ballot, effects);
+        if !self.has_promised(node, message.ballot, effects) {
             return;
         }
         if self.is_synchronised(message.ballot) {
@@ -123,7 +132,6 @@ impl Replica {
             return;
         }
         let entries: Vec<Bytes> = entries.into_iter().skip(chosen.distance_from(from)).collect();
-        self.promise = message.ballot;
         self.accepted = message.ballot;
         self.doubtful = false;
         self.cut(chosen);
@@ -164,8 +172,7 @@ impl Replica {
 
     /// The next entry.
     pub(super) fn on_accept(&mut self, node: NodeId, accept: Accept, effects: &mut Effects) {
-        if accept.ballot < self.promise && !is_planted(Bug::PromiseIgnored) {
-            self.refuse(node, accept.ballot, effects);
+        if !is_planted(Bug::PromiseIgnored) && !self.has_promised(node, accept.ballot, effects) {
             return;
         }
         if !self.is_synchronised(accept.ballot) || accept.slot > self.log.length() {
@@ -183,9 +190,10 @@ impl Replica {
 
     /// So much is chosen; that counts only for a log that was synchronised under the same ballot (hazard S20).
     pub(super) fn on_commit(&mut self, node: NodeId, commit: &Commit, effects: &mut Effects) {
-        if commit.ballot < self.promise {
-            self.refuse(node, commit.ballot, effects);
-        } else if self.is_synchronised(commit.ballot) {
+        if !self.has_promised(node, commit.ballot, effects) {
+            return;
+        }
+        if self.is_synchronised(commit.ballot) {
             self.choose(commit.chosen);
         } else {
             self.ask(node, commit.ballot, effects);
@@ -202,10 +210,13 @@ impl Replica {
             return;
         }
         self.leader = Some((node, heartbeat.ballot));
-        let ack = HeartbeatAck { ballot: heartbeat.ballot, round: heartbeat.round, chosen: self.log.chosen() };
-        self.send_leader(node, PaxosMessage::HeartbeatAck(ack), effects);
         let heard = Heard { ballot: heartbeat.ballot, node, succession: heartbeat.succession };
         effects.send_local(RoleKind::Leader, LocalMessage::Heard(heard));
+        if !self.has_promised(node, heartbeat.ballot, effects) {
+            return;
+        }
+        let ack = HeartbeatAck { ballot: heartbeat.ballot, round: heartbeat.round, chosen: self.log.chosen() };
+        self.send_leader(node, PaxosMessage::HeartbeatAck(ack), effects);
         let synchronised = self.is_synchronised(heartbeat.ballot);
         if synchronised {
             self.choose(heartbeat.chosen);
