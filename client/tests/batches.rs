@@ -6,27 +6,13 @@ mod fake;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use drachma_client::Status;
 use drachma_protocol::ids::{AccountId, Epoch, GroupId};
 use drachma_protocol::ledger::model::{ItemResult, Outcome, Reason, Transfer, TransferResult};
 use drachma_protocol::message::client::{CreatedDone, Response, Why};
 use drachma_protocol::message::command::CommandKind;
-use fake::{Fake, Question, Reply, done, refused, transfer};
-
-const SHORT: Option<Duration> = Some(Duration::from_millis(300));
-
-/// What the nodes were asked, in order.
-type Seen = Arc<Mutex<Vec<Question>>>;
-
-fn item(index: u32, result: TransferResult) -> ItemResult {
-    ItemResult { index, result, replayed: false }
-}
-
-fn committed() -> Reply {
-    Reply::Answer(done(Vec::new()))
-}
+use fake::{Fake, Reply, SHORT, Seen, committed, done, item, refused, transfer};
 
 #[tokio::test]
 async fn a_batch_is_split_by_group_and_kind_and_put_together_again() {

@@ -18,20 +18,7 @@ use drachma_protocol::message::command::CommandKind;
 use drachma_protocol::message::operator::{LeaderPhase, LeaderStatus, Nothing, OperatorAnswer, OperatorCall};
 use drachma_protocol::wire::codec::from_slice;
 use drachma_protocol::wire::frame::{self, Kind, LIMIT_CLIENT};
-use fake::{Fake, Question, Reply, done, refused, transfer};
-
-const SHORT: Option<Duration> = Some(Duration::from_millis(300));
-
-/// What the nodes were asked, in order.
-type Seen = Arc<Mutex<Vec<Question>>>;
-
-fn item(index: u32, result: TransferResult) -> ItemResult {
-    ItemResult { index, result, replayed: false }
-}
-
-fn committed() -> Reply {
-    Reply::Answer(done(Vec::new()))
-}
+use fake::{Fake, Reply, SHORT, Seen, committed, done, item, refused, transfer};
 
 #[tokio::test]
 async fn hello_passes_and_the_map_is_learnt_from_any_endpoint() {

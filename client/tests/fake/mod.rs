@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use drachma_client::{Client, Options};
 use drachma_protocol::ids::{AccountId, ClusterId, Epoch, GroupId, NodeId, TransferId};
-use drachma_protocol::ledger::model::{ItemResult, Transfer};
+use drachma_protocol::ledger::model::{ItemResult, Transfer, TransferResult};
 use drachma_protocol::message::client::{
     Call, GroupNodes, MapDone, NodeAddress, Refused, Request, Response, TransfersDone, Why,
 };
@@ -25,6 +25,20 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
 pub(crate) const CLUSTER: ClusterId = ClusterId(0xd7ac);
+
+/// A deadline that passes within a test.
+pub(crate) const SHORT: Option<Duration> = Some(Duration::from_millis(300));
+
+/// What the nodes were asked, in order.
+pub(crate) type Seen = Arc<Mutex<Vec<Question>>>;
+
+pub(crate) fn item(index: u32, result: TransferResult) -> ItemResult {
+    ItemResult { index, result, replayed: false }
+}
+
+pub(crate) fn committed() -> Reply {
+    Reply::Answer(done(Vec::new()))
+}
 
 /// A request as a node got it.
 pub(crate) struct Question {
