@@ -11,17 +11,32 @@ pub enum Bug {
     AcceptedBeforeSync,
     /// An acceptor accepts below its promise.
     PromiseIgnored,
+    /// A restarted node speaks before what it recovered is synced (hazard S29).
+    RecoveredNotSynced,
+    /// Recovery reads on behind a damaged record in mid-log.
+    DamagedRecordSkipped,
+    /// A doubtful end of the log is cut off as if it had never been written (hazard S28).
+    DoubtfulTailCut,
 }
 
 impl Bug {
     /// Every bug.
-    pub const ALL: &'static [Bug] = &[Bug::AcceptedBeforeSync, Bug::PromiseIgnored];
+    pub const ALL: &'static [Bug] = &[
+        Bug::AcceptedBeforeSync,
+        Bug::PromiseIgnored,
+        Bug::RecoveredNotSynced,
+        Bug::DamagedRecordSkipped,
+        Bug::DoubtfulTailCut,
+    ];
 
     /// Its name on the command line.
     pub const fn name(self) -> &'static str {
         match self {
             Bug::AcceptedBeforeSync => "accepted-before-sync",
             Bug::PromiseIgnored => "promise-ignored",
+            Bug::RecoveredNotSynced => "recovered-not-synced",
+            Bug::DamagedRecordSkipped => "damaged-record-skipped",
+            Bug::DoubtfulTailCut => "doubtful-tail-cut",
         }
     }
 

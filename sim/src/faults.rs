@@ -37,11 +37,23 @@ pub enum FaultKind {
     Pause,
     /// All nodes go down at once.
     Blackout,
+    /// A bit of what a disk holds flips.
+    BitRot,
+    /// A bit flips on its way from the disk.
+    Misread,
+    /// A write went to another place than it was meant for.
+    Misdirected,
+    /// A disk has no room for another file.
+    DiskFull,
+    /// A sync fails.
+    FailedSync,
+    /// A data directory is emptied, and perhaps formatted anew.
+    Wipe,
 }
 
 impl FaultKind {
     /// Every kind.
-    pub const ALL: [FaultKind; 10] = [
+    pub const ALL: [FaultKind; 16] = [
         FaultKind::Partition,
         FaultKind::OneWay,
         FaultKind::Bridge,
@@ -52,6 +64,12 @@ impl FaultKind {
         FaultKind::CrashPoint,
         FaultKind::Pause,
         FaultKind::Blackout,
+        FaultKind::BitRot,
+        FaultKind::Misread,
+        FaultKind::Misdirected,
+        FaultKind::DiskFull,
+        FaultKind::FailedSync,
+        FaultKind::Wipe,
     ];
 }
 
@@ -157,6 +175,26 @@ pub struct Seen<'a> {
     pub leaders: &'a [NodeId],
 }
 
+/// What happens to a disk. The world sees to it that no group suffers more than it can bear.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Harm {
+    /// A bit of what it holds flips.
+    Rot,
+    /// A bit of what is read next flips; the disk has it right.
+    Misread,
+    /// A write that was made went elsewhere.
+    Misdirect,
+    /// No room for another file, until the node has stopped by that.
+    Fill,
+    /// One of the next syncs fails.
+    FailSync,
+    /// The directory is emptied while the node is down.
+    Wipe {
+        /// Somebody formats it anew by hand.
+        formatted: bool,
+    },
+}
+
 /// What the world is to do.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Act {
@@ -170,6 +208,8 @@ pub enum Act {
     CrashAt(NodeId, Point, Crash, u64),
     /// This node stands still for so long.
     Pause(NodeId, u64),
+    /// The disk of this node comes to harm; if the node goes down by that, it is for so long.
+    Damage(NodeId, Harm, u64),
     /// Every node goes down; each comes back after its time.
     Blackout(Crash, Vec<(NodeId, u64)>),
 }
@@ -224,10 +264,23 @@ impl Injector {
                 Act::CrashAt(node, self.point(), crash, length)
             }),
             FaultKind::Pause => self.victim(seen).map(|node| Act::Pause(node, length)),
+            FaultKind::BitRot => self.harm(seen, Harm::Rot, length),
+            FaultKind::Misread => self.harm(seen, Harm::Misread, length),
+            FaultKind::Misdirected => self.harm(seen, Harm::Misdirect, length),
+            FaultKind::DiskFull => self.harm(seen, Harm::Fill, length),
+            FaultKind::FailedSync => self.harm(seen, Harm::FailSync, length),
+            FaultKind::Wipe => {
+                let formatted = self.rng.chance(50);
+                self.harm(seen, Harm::Wipe { formatted }, length)
+            }
             // All at once is rarer than one at a time.
             FaultKind::Blackout => self.rng.chance(20).then(|| self.blackout(length)),
         };
         act.map(|act| (kind, act))
+    }
+
+    fn harm(&mut self, seen: &Seen<'_>, harm: Harm, length: u64) -> Option<Act> {
+        self.victim(seen).map(|node| Act::Damage(node, harm, length))
     }
 
     fn victim(&mut self, seen: &Seen<'_>) -> Option<NodeId> {

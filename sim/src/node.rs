@@ -1,6 +1,6 @@
 //! A simulated node: its roles with their mailboxes, its clock and its disk.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use drachma_protocol::ids::{DirectoryId, GroupId, NodeId, Slot};
 use drachma_protocol::ledger::Ledger;
@@ -10,7 +10,7 @@ use drachma_protocol::rng::Rng;
 use drachma_protocol::role::{Address, Input, Role, RoleKind, Token};
 use drachma_protocol::time::Time;
 
-use crate::disk::{Disk, MemoryDisk};
+use crate::disk::{Disk, Refusal};
 use crate::shape::Shape;
 
 /// A role that the simulator hosts.
@@ -82,20 +82,38 @@ pub struct Node {
     /// The id of its data directory.
     pub directory: DirectoryId,
     /// Its log.
-    pub disk: Box<dyn Disk>,
+    pub disk: Disk,
     /// A sync is under way.
     pub syncing: bool,
     /// What the sync under way makes durable: seat and token.
     pub in_sync: Vec<(usize, Token)>,
     /// What the next sync will make durable.
     pub unsynced: Vec<(usize, Token)>,
+    /// How many syncs have begun and ended in this run of the process.
+    pub syncs: (u64, u64),
+    /// What roles want read from the disk once so many syncs have ended.
+    pub fetches: VecDeque<(u64, Wanted)>,
     /// Its own randomness.
     pub rng: Rng,
 }
 
+/// Entries that a role wants back from the disk.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// Whose role.
+    pub seat: usize,
+    /// The first.
+    pub from: Slot,
+    /// Behind the last.
+    pub until: Slot,
+    /// About how many bytes of them.
+    pub bytes: usize,
+}
+
 impl Node {
-    /// A node that has never run.
-    pub fn new(id: NodeId, rng: Rng) -> Node {
+    /// A node of these groups that has never run.
+    pub fn new(id: NodeId, groups: Vec<GroupId>, rng: Rng) -> Node {
+        let directory = Shape::directory(id);
         Node {
             id,
             boot: 0,
@@ -104,11 +122,13 @@ impl Node {
             paused: false,
             damaged: false,
             lost: false,
-            directory: Shape::directory(id),
-            disk: Box::new(MemoryDisk::default()),
+            directory,
+            disk: Disk::new(id, directory, groups),
             syncing: false,
             in_sync: Vec::new(),
             unsynced: Vec::new(),
+            syncs: (0, 0),
+            fetches: VecDeque::new(),
             rng,
         }
     }
@@ -124,8 +144,12 @@ impl Node {
     }
 
     /// The process begins: its roles come from what is on the disk.
-    pub fn start(&mut self, now: u64, groups: &[GroupId], assembly: &dyn Assembly) {
+    ///
+    /// # Errors
+    /// If what is on the disk does not let it.
+    pub fn start(&mut self, now: u64, groups: &[GroupId], assembly: &dyn Assembly) -> Result<(), Refusal> {
         assert!(!self.is_up(), "a node runs once at a time");
+        let mut recovered: BTreeMap<GroupId, Recovered> = self.disk.start()?;
         self.boot += 1;
         self.booted_at = now;
         for group in groups {
@@ -133,7 +157,7 @@ impl Node {
                 node: self.id,
                 group: *group,
                 directory: self.directory,
-                recovered: self.disk.recover(*group),
+                recovered: recovered.remove(group).unwrap_or_default(),
                 seed: self.rng.next_u64(),
             };
             for (role, hosted) in assembly.start(birth) {
@@ -148,6 +172,7 @@ impl Node {
                 });
             }
         }
+        Ok(())
     }
 
     /// The process ends, and all that it had in memory.
@@ -155,7 +180,8 @@ impl Node {
         self.seats.clear();
         self.in_sync.clear();
         self.unsynced.clear();
-        (self.syncing, self.paused) = (false, false);
+        self.fetches.clear();
+        (self.syncing, self.paused, self.syncs) = (false, false, (0, 0));
     }
 
     /// The seat of a role.

@@ -4,6 +4,7 @@
 //! A role is driven as the actors do it: everything that has come to it is handed in, then it gets its turn; which of a
 //! node's roles goes first is drawn. What leaves a node is encoded, and decoded where it arrives.
 
+mod damage;
 mod effects;
 mod fate;
 #[cfg(test)]
@@ -149,7 +150,8 @@ pub struct Outcome {
 impl<'a> World<'a> {
     /// A world before its first moment; `lines` of its trace are kept.
     pub fn new(swarm: &'a Swarm, assembly: &'a dyn Assembly, checkers: Checkers, rng: &mut Rng, lines: usize) -> Self {
-        let nodes = swarm.shape.nodes().into_iter().map(|id| Node::new(id, rng.fork())).collect();
+        let groups_on = |id| swarm.shape.groups_on(id);
+        let nodes = swarm.shape.nodes().into_iter().map(|id| Node::new(id, groups_on(id), rng.fork())).collect();
         let clients = (0..swarm.client_count).map(|_| Client::new(&swarm.clients, &swarm.shape, rng.fork())).collect();
         World {
             assembly,
@@ -416,15 +418,17 @@ impl<'a> World<'a> {
         }
         let totals = ledger.totals();
         let group = place.address.group;
-        let entries = host.disk.read(group, from, applied, usize::MAX);
-        let seen = Applied { node: host.id, group, from, entries: &entries, totals: &totals };
+        let entries = host.disk.appended(group, from, applied);
+        let seen = Applied { node: host.id, group, from, entries, totals: &totals };
         let found = self.checkers.ask(|checker| checker.on_applied(&seen));
         self.nodes[node].seats[seat].applied = applied;
         self.check(found);
     }
 
+    /// The replicas that run and that their groups admit: a directory that was formatted anew is none of theirs.
     fn replicas(&self) -> impl Iterator<Item = (&Node, &drachma_protocol::ledger::Ledger, GroupId)> {
-        self.nodes.iter().flat_map(|node| {
+        let admitted = |node: &&Node| node.directory == crate::shape::Shape::directory(node.id);
+        self.nodes.iter().filter(admitted).flat_map(|node| {
             let replicas = node.seats.iter().filter(|seat| seat.address.role == RoleKind::Replica);
             replicas.filter_map(move |seat| Some((node, seat.role.ledger()?, seat.address.group)))
         })

@@ -73,7 +73,7 @@ const STEP: usize = 1 << 20;
 
 /// Makes a segment of zeros that is wholly on disk: a later sync of what is written into it changes no metadata.
 /// Replaces one of that number.
-pub(super) fn make_segment(layout: &Layout, number: u32, size: u32, head: &[u8]) -> Result<File, StorageError> {
+pub(super) fn make_segment(layout: &Layout, number: u32, size: u32) -> Result<File, StorageError> {
     let unfinished = layout.unfinished();
     let file = make_file(&unfinished, |file| {
         let zeros = vec![0; STEP];
@@ -84,7 +84,7 @@ pub(super) fn make_segment(layout: &Layout, number: u32, size: u32, head: &[u8])
             file.sync_data()?;
             written += step;
         }
-        file.write_all_at(head, 0)
+        Ok(())
     })?;
     let path = layout.segment(number);
     fs::rename(&unfinished, &path).map_err(StorageError::io(&path))?;

@@ -1,14 +1,14 @@
 //! Whose directory it is, and how one is made.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::Path;
 
 use drachma_protocol::ids::{ClusterId, DirectoryId, GroupId, NodeId};
-use drachma_protocol::log::promise::PromiseSlots;
 use drachma_protocol::log::segment::Owner;
-use drachma_protocol::log::writer::Appender;
+use drachma_protocol::log::store;
 
+use super::device::Files;
 use super::files::{self, Layout};
 use super::{Identity, StorageError};
 
@@ -32,14 +32,9 @@ pub fn format(data: &Path, identity: &Identity, groups: &[GroupId]) -> Result<Di
     let directory = draw_directory()?;
     let owner = Owner { cluster: identity.cluster, node: identity.node, directory };
     fs::create_dir(layout.log()).map_err(StorageError::io(&layout.log()))?;
-    let header = Appender::first_header(owner, FIRST_SEGMENT);
-    files::make_segment(&layout, header.segment, header.size, &header.encode())?;
     fs::create_dir(layout.promises()).map_err(StorageError::io(&layout.promises()))?;
-    for group in groups {
-        let (_, content) = PromiseSlots::new(directory, *group);
-        files::make_file(&layout.promise(*group), |file| file.write_all(&content))?;
-    }
-    files::sync_directory(&layout.promises())?;
+    let mut device = Files::new(layout.clone());
+    store::format(&mut device, owner, groups, FIRST_SEGMENT)?;
     let stored = Stored { owner, groups: sorted(groups), shape: identity.shape.clone() };
     files::replace_file(&layout.identity(), stored.encode().as_bytes())?;
     // The directory itself is an entry of its parent.

@@ -9,16 +9,16 @@
 //! | `promises/g1`, ... | the second copy of each group's promise, see [`drachma_protocol::log::promise`] |
 //!
 //! [`format()`] makes a directory, [`open()`] checks it and recovers what it holds, [`LogFiles::start`] runs the one thread
-//! that writes it. All decisions about bytes are taken in `drachma_protocol::log`; here are the files.
+//! that writes it. What is written and synced when is decided in [`drachma_protocol::log::store`]; here are the files,
+//! the threads and the queue.
 
+mod device;
 mod error;
 mod files;
 mod handle;
 mod identity;
 mod open;
 mod prepare;
-mod promises;
-mod reader;
 mod thread;
 
 #[cfg(test)]

@@ -3,18 +3,16 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use drachma_protocol::ids::{ClusterId, GroupId, NodeId};
-use drachma_protocol::log::recover::{Damage, Recoverer, Recovery, Spare};
-use drachma_protocol::log::segment::{HEAD, HEADER, MAX_SEGMENT};
-use drachma_protocol::log::writer::Appender;
+use drachma_protocol::log::segment::MAX_SEGMENT;
+use drachma_protocol::log::store::{Found, Store, StoreError};
 use rustix::fs::{FlockOperation, flock};
 
+use super::device::Files;
 use super::files::{self, Layout};
 use super::identity::{self, Stored};
-use super::promises::Promises;
 use super::{Opened, StorageError};
 use crate::config::{Fsync, StorageConfig};
 
@@ -22,14 +20,7 @@ use crate::config::{Fsync, StorageConfig};
 pub struct LogFiles {
     pub(super) layout: Layout,
     pub(super) fsync: Fsync,
-    /// What a segment has at least, in bytes.
-    pub(super) segment_bytes: u32,
-    pub(super) appender: Appender,
-    /// The segment that is appended to.
-    pub(super) segment: File,
-    /// The next one, if it was prepared already, and its size.
-    pub(super) spare: Option<(File, u32)>,
-    pub(super) promises: Promises,
+    pub(super) store: Store<Files>,
     /// Held as long as the log is.
     pub(super) _lock: File,
 }
@@ -54,30 +45,39 @@ pub fn open(
     let lock = lock(&layout)?;
     check_boot(&layout)?;
     files::remove_file(&layout.unfinished())?;
-    let mut recovery = recover(&layout, &stored)?;
-    harden(&layout, &recovery)?;
-    let promises = Promises::recover(&layout, stored.owner.directory, &mut recovery)?;
-    if let Some(end) = recovery.doubtful {
+    let segment_bytes = u32::try_from(config.segment_bytes).unwrap_or(MAX_SEGMENT).clamp(LEAST_SEGMENT, MAX_SEGMENT);
+    let opened = Store::open(Files::new(layout.clone()), stored.owner, &stored.groups, segment_bytes);
+    let (store, found) = opened.map_err(|error| refusal(&layout, error))?;
+    tell(&layout, &found);
+    note_boot(&layout, config.fsync)?;
+    let groups = store.groups().iter().map(|(group, state)| (*group, state.recovered())).collect::<BTreeMap<_, _>>();
+    let log = LogFiles { layout, fsync: config.fsync, store, _lock: lock };
+    Ok(Opened { directory: stored.owner.directory, shape: stored.shape, groups, log })
+}
+
+/// Why the log cannot be used, with the file.
+pub(super) fn refusal(layout: &Layout, error: StoreError<StorageError>) -> StorageError {
+    match error {
+        StoreError::Device(error) => error,
+        StoreError::Damage(damage) => {
+            StorageError::Damaged { path: layout.segment(damage.segment), offset: damage.offset, what: damage.flaw }
+        }
+        StoreError::PromisesLost(group) => StorageError::PromisesLost { path: layout.promise(group), group },
+    }
+}
+
+fn tell(layout: &Layout, found: &Found) {
+    for group in &found.torn_promises {
+        let path = layout.promise(*group);
+        tracing::warn!(path = %path.display(), "a promise slot is not whole and is written again");
+    }
+    if let Some(end) = found.doubtful {
         tracing::warn!(
             path = %layout.segment(end.segment).display(),
             offset = end.offset,
             "bad bytes after the last good record: the replicas of this node abstain until they are synchronised"
         );
     }
-    let segment_bytes = u32::try_from(config.segment_bytes).unwrap_or(MAX_SEGMENT).clamp(LEAST_SEGMENT, MAX_SEGMENT);
-    let mut spare = take_spare(&layout, recovery.spare)?;
-    let mut appender = recovery.appender;
-    let segment = if appender.is_ended() {
-        // A doubtful end is on record before anything else happens (hazard S28).
-        begin_segment(&layout, &mut appender, spare.take(), segment_bytes)?
-    } else {
-        open_file(&layout, appender.position().segment)?
-    };
-    note_boot(&layout, config.fsync)?;
-    let groups = appender.groups().iter().map(|(group, state)| (*group, state.recovered())).collect::<BTreeMap<_, _>>();
-    let fsync = config.fsync;
-    let log = LogFiles { layout, fsync, segment_bytes, appender, segment, spare, promises, _lock: lock };
-    Ok(Opened { directory: stored.owner.directory, shape: stored.shape, groups, log })
 }
 
 /// Whose directory is it?
@@ -154,82 +154,4 @@ fn note_boot(layout: &Layout, fsync: Fsync) -> Result<(), StorageError> {
 pub(super) fn forget_boot(layout: &Layout) -> Result<(), StorageError> {
     files::remove_file(&layout.boot())?;
     files::sync_directory(&layout.data)
-}
-
-fn recover(layout: &Layout, stored: &Stored) -> Result<Recovery, StorageError> {
-    let damaged = |damage: Damage| StorageError::Damaged {
-        path: layout.segment(damage.segment),
-        offset: damage.offset,
-        what: damage.flaw,
-    };
-    let mut recoverer = Recoverer::new(stored.owner, &stored.groups);
-    let mut bytes = Vec::new();
-    for number in layout.segments()? {
-        let path = layout.segment(number);
-        bytes.clear();
-        let read = File::open(&path).and_then(|mut file| file.read_to_end(&mut bytes));
-        read.map_err(StorageError::io(&path))?;
-        recoverer.segment(number, &bytes).map_err(damaged)?;
-    }
-    recoverer.finish().map_err(damaged)
-}
-
-/// Makes what was recovered durable: it may have been in the page cache only (hazard S29). What nothing shows to have
-/// been synced is written again, because after a sync that failed the cache calls itself clean and the disk has
-/// something else.
-fn harden(layout: &Layout, recovery: &Recovery) -> Result<(), StorageError> {
-    let last = recovery.appender.position();
-    let path = layout.segment(last.segment);
-    let file = open_file(layout, last.segment)?;
-    let mut bytes = vec![0; 1 << 20];
-    let mut at = u64::from(recovery.unsynced.offset);
-    while at < u64::from(last.offset) {
-        let step = bytes.len().min((u64::from(last.offset) - at) as usize);
-        let again = file.read_exact_at(&mut bytes[..step], at).and_then(|()| file.write_all_at(&bytes[..step], at));
-        again.map_err(StorageError::io(&path))?;
-        at += step as u64;
-    }
-    for number in layout.segments()? {
-        let path = layout.segment(number);
-        File::open(&path).and_then(|file| file.sync_all()).map_err(StorageError::io(&path))?;
-    }
-    files::sync_directory(&layout.log())
-}
-
-/// The segment that was prepared, if it can be used.
-fn take_spare(layout: &Layout, spare: Option<Spare>) -> Result<Option<(File, u32)>, StorageError> {
-    let Some(spare) = spare else { return Ok(None) };
-    match u32::try_from(spare.size) {
-        Ok(size) if spare.blank && (HEADER + HEAD..=MAX_SEGMENT).contains(&size) => {
-            Ok(Some((open_file(layout, spare.segment)?, size)))
-        }
-        _ => {
-            files::remove_file(&layout.segment(spare.segment))?;
-            files::sync_directory(&layout.log())?;
-            Ok(None)
-        }
-    }
-}
-
-/// Begins the next segment in `spare` or in a new file. Its header is durable afterwards.
-pub(super) fn begin_segment(
-    layout: &Layout,
-    appender: &mut Appender,
-    spare: Option<(File, u32)>,
-    size: u32,
-) -> Result<File, StorageError> {
-    let number = appender.position().segment + 1;
-    let (file, size) = match spare {
-        Some(spare) => spare,
-        None => (files::make_segment(layout, number, size, &[])?, size),
-    };
-    let header = appender.begin_segment(size);
-    let write = file.write_all_at(&header.encode(), 0).and_then(|()| file.sync_data());
-    write.map_err(StorageError::io(&layout.segment(number)))?;
-    Ok(file)
-}
-
-fn open_file(layout: &Layout, number: u32) -> Result<File, StorageError> {
-    let path = layout.segment(number);
-    OpenOptions::new().read(true).write(true).open(&path).map_err(StorageError::io(&path))
 }

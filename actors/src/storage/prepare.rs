@@ -17,25 +17,25 @@ pub(super) struct Preparer {
     made: Receiver<Made>,
     /// One is being made.
     busy: bool,
-    /// What was made, or found.
+    /// What was made.
     spare: Option<(File, u32)>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Preparer {
-    /// Starts the thread; `spare` was found at recovery.
-    pub(super) fn start(layout: Layout, spare: Option<(File, u32)>) -> std::io::Result<Preparer> {
+    /// Starts the thread.
+    pub(super) fn start(layout: Layout) -> std::io::Result<Preparer> {
         let (ask, asked) = bounded::<(u32, u32)>(1);
         let (tell, made) = bounded::<Made>(1);
         let thread = std::thread::Builder::new().name("log-prepare".into()).spawn(move || {
             for (number, size) in asked {
-                let result = files::make_segment(&layout, number, size, &[]).map(|file| (file, size));
+                let result = files::make_segment(&layout, number, size).map(|file| (file, size));
                 if tell.send(result).is_err() {
                     return;
                 }
             }
         })?;
-        Ok(Preparer { ask: Some(ask), made, busy: false, spare, thread: Some(thread) })
+        Ok(Preparer { ask: Some(ask), made, busy: false, spare: None, thread: Some(thread) })
     }
 
     /// Has segment `number` made, if it is not there or being made already.

@@ -1,19 +1,15 @@
 //! The log thread: gathers, writes, syncs, tells.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, unbounded};
 use drachma_protocol::ids::GroupId;
-use drachma_protocol::log::writer::NoRoom;
 use drachma_protocol::role::Token;
 
 use super::handle::{Append, Fetch, LogHandle, Shared, Work, count};
 use super::open::{self, LogFiles};
-use super::prepare::Preparer;
-use super::reader::Reader;
 use super::{LogEvent, StorageError};
 use crate::config::Fsync;
 
@@ -26,9 +22,11 @@ const EXIT_DISK: i32 = 74;
 impl LogFiles {
     /// Starts the log thread. `sink` is called on that thread for every event; it must not block. On a disk error the
     /// thread logs it and ends the process.
-    pub fn start(self, sink: Arc<dyn Fn(LogEvent) + Send + Sync>) -> LogHandle {
+    pub fn start(mut self, sink: Arc<dyn Fn(LogEvent) + Send + Sync>) -> LogHandle {
         let (queue, work) = unbounded();
-        let shared = Arc::new(Shared::default());
+        // What opening did does not count.
+        let shared = Arc::<Shared>::default();
+        self.store.device_mut().shared = shared.clone();
         let thread = {
             let shared = shared.clone();
             std::thread::Builder::new().name("log".into()).spawn(move || {
@@ -73,13 +71,10 @@ enum Ending {
 }
 
 struct LogThread {
-    /// Before the files, so that it has ended when the lock is given back.
-    preparer: Preparer,
     files: LogFiles,
     work: Receiver<Work>,
     shared: Arc<Shared>,
     sink: Arc<dyn Fn(LogEvent) + Send + Sync>,
-    reader: Reader,
     /// What is queued, by group; no queue is empty.
     queued: BTreeMap<GroupId, VecDeque<Append>>,
     fetches: VecDeque<Fetch>,
@@ -97,16 +92,12 @@ impl LogThread {
         shared: Arc<Shared>,
         sink: Arc<dyn Fn(LogEvent) + Send + Sync>,
     ) -> Result<LogThread, StorageError> {
-        let preparer = Preparer::start(files.layout.clone(), files.spare.take());
-        let preparer = preparer.map_err(StorageError::io(&files.layout.log()))?;
-        let reader = Reader::new(files.layout.clone());
+        files.store.device_mut().start_preparer()?;
         Ok(LogThread {
-            preparer,
             files,
             work,
             shared,
             sink,
-            reader,
             queued: BTreeMap::new(),
             fetches: VecDeque::new(),
             turn: GroupId(u16::MAX),
@@ -176,14 +167,13 @@ impl LogThread {
         let mut tokens: BTreeMap<GroupId, Token> = BTreeMap::new();
         let mut cost = 0;
         let mut batch = 0;
+        let segment = self.files.store.position().segment;
         while let Some(append) = self.next(batch) {
             batch += append.cost;
             cost += append.cost;
             count(&self.shared.counters.records, append.records.len() as u64);
             for record in &append.records {
-                while let Err(no_room) = self.files.appender.push(append.group, record) {
-                    self.roll(no_room)?;
-                }
+                self.files.store.push(append.group, record)?;
             }
             let last = tokens.insert(append.group, append.token);
             assert!(last < Some(append.token), "the tokens of a group grow");
@@ -192,8 +182,9 @@ impl LogThread {
         if self.files.fsync == Fsync::Always {
             self.sync()?;
         }
-        self.keep_promises()?;
-        self.prepare();
+        self.files.store.keep_promises(self.files.fsync == Fsync::Always)?;
+        self.files.store.prepare();
+        count(&self.shared.counters.segments, u64::from(self.files.store.position().segment - segment));
         self.shared.give(cost);
         for (group, token) in tokens {
             (self.sink)(LogEvent::Persisted(group, token));
@@ -220,74 +211,28 @@ impl LogThread {
 
     /// Writes what is pending to the current segment.
     fn write(&mut self) -> Result<(), StorageError> {
-        let pending = self.files.appender.pending();
-        if pending.bytes.is_empty() {
-            return Ok(());
+        let bytes = self.files.store.write()?;
+        count(&self.shared.counters.bytes, bytes as u64);
+        if !self.files.store.is_synced() {
+            self.dirty.get_or_insert_with(Instant::now);
         }
-        let written = self.files.segment.write_all_at(pending.bytes, u64::from(pending.position.offset));
-        written.map_err(StorageError::io(&self.files.layout.segment(pending.position.segment)))?;
-        count(&self.shared.counters.bytes, pending.bytes.len() as u64);
-        self.files.appender.written();
-        self.dirty.get_or_insert_with(Instant::now);
         Ok(())
     }
 
     fn sync(&mut self) -> Result<(), StorageError> {
-        let begun = Instant::now();
-        let segment = self.files.appender.position().segment;
-        self.files.segment.sync_data().map_err(StorageError::io(&self.files.layout.segment(segment)))?;
-        self.files.appender.synced();
+        self.files.store.sync()?;
         self.dirty = None;
-        count(&self.shared.counters.syncs, 1);
-        count(&self.shared.counters.sync_micros, begun.elapsed().as_micros() as u64);
         Ok(())
     }
 
     fn sync_if_due(&mut self) -> Result<(), StorageError> {
         match (self.files.fsync, self.dirty) {
             (Fsync::Interval(span), Some(since)) if since.elapsed() >= Duration::from_micros(span.0) => {
-                self.files.promises.sync_all()?;
+                self.files.store.sync_promises()?;
                 self.sync()
             }
             _ => Ok(()),
         }
-    }
-
-    /// Writes the second copy of promises, once the log has the first: a crash never tears both (hazard S27).
-    fn keep_promises(&mut self) -> Result<(), StorageError> {
-        for (group, promise) in self.files.appender.take_promised() {
-            self.files.promises.write(group, promise)?;
-            if self.files.fsync == Fsync::Always {
-                self.files.promises.sync(group)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Has the next segment prepared, as early as can be: on a busy disk it takes a while. Only the first segment is not
-    /// followed at once, so that a node that does little takes little of the disk.
-    fn prepare(&mut self) {
-        let position = self.files.appender.position();
-        if position.segment > 1 || position.offset >= self.files.appender.segment_size() / 4 {
-            self.preparer.prepare(position.segment + 1, self.files.segment_bytes);
-        }
-    }
-
-    /// Goes on in the next segment. What the old one has is synced first, whatever the policy, so that whoever finds
-    /// the new one knows that nothing before it may be missing.
-    fn roll(&mut self, no_room: NoRoom) -> Result<(), StorageError> {
-        let begun = Instant::now();
-        let number = self.files.appender.position().segment + 1;
-        // The next segment exists before the old one says that it does.
-        let next = self.preparer.take(number, self.files.segment_bytes, no_room.size)?;
-        self.files.appender.end_segment();
-        self.write()?;
-        self.sync()?;
-        let LogFiles { layout, appender, segment_bytes, .. } = &mut self.files;
-        self.files.segment = open::begin_segment(layout, appender, Some(next), *segment_bytes)?;
-        count(&self.shared.counters.segments, 1);
-        count(&self.shared.counters.segment_micros, begun.elapsed().as_micros() as u64);
-        Ok(())
     }
 
     /// The first fetch before which everything is written that was appended before.
@@ -299,7 +244,8 @@ impl LogThread {
     }
 
     fn fetch(&mut self, fetch: &Fetch) -> Result<(), StorageError> {
-        let entries = self.reader.entries(&self.files.appender, fetch.group, fetch.range, fetch.bytes)?;
+        let entries = self.files.store.entries(fetch.group, fetch.range, fetch.bytes);
+        let entries = entries.map_err(|error| open::refusal(&self.files.layout, error))?;
         count(&self.shared.counters.fetches, 1);
         count(&self.shared.counters.fetched_entries, entries.len() as u64);
         (self.sink)(LogEvent::Fetched(fetch.group, fetch.range.0, entries));
@@ -308,12 +254,7 @@ impl LogThread {
 
     /// Everything queued is written: adds the mark and makes all durable.
     fn close(mut self) -> Result<(), StorageError> {
-        while let Err(no_room) = self.files.appender.push_closed() {
-            self.roll(no_room)?;
-        }
-        self.write()?;
-        self.files.promises.sync_all()?;
-        self.sync()?;
+        self.files.store.close()?;
         open::forget_boot(&self.files.layout)
     }
 }

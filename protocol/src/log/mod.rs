@@ -43,14 +43,18 @@
 //! never made.
 //!
 //! [`segment`] has the bytes, [`state`] what records mean, [`index`] where entries are, [`writer`] appends, [`recover`]
-//! reads back, [`promise`] keeps the second copy of promises.
+//! reads back, [`promise`] keeps the second copy of promises. [`store`] puts them together over a [`device`]: it alone
+//! decides what is written and synced when.
 
+pub mod device;
 pub mod index;
 pub mod promise;
+mod reader;
 pub mod record;
 pub mod recover;
 pub mod segment;
 pub mod state;
+pub mod store;
 pub mod writer;
 
 #[cfg(test)]

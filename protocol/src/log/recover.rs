@@ -8,6 +8,7 @@ use super::segment::{self, HEADER, Head, Header, HeaderError, Kind, Owner};
 use super::state::{GroupLog, Violation};
 use super::writer::{Appender, Room};
 use crate::ids::{Ballot, GroupId};
+use crate::planted::{Bug, is_planted};
 use crate::wire::codec::{self, DecodeError};
 
 /// The log cannot be used: something that was synced is not there any more, or never was what it claims to be.
@@ -210,6 +211,9 @@ impl Recoverer {
         self.end = loop {
             let rest = bytes.get(self.offset as usize..).unwrap_or_default();
             let Some((head, body)) = segment::decode(rest, self.segment, self.offset) else {
+                if is_planted(Bug::DamagedRecordSkipped) && self.skip(bytes) {
+                    continue;
+                }
                 break self.end_of(bytes);
             };
             let kind = self.record(&head, body).map_err(|flaw| self.damage_at(self.offset, flaw))?;
@@ -226,7 +230,9 @@ impl Recoverer {
             return Err(Flaw::Version(u16::from(head.version)));
         }
         let follows = head.sequence == self.sequence + 1 && head.chain == self.chain;
-        if !follows || head.synced > self.sequence || head.synced < self.synced {
+        if (!follows || head.synced > self.sequence || head.synced < self.synced)
+            && !is_planted(Bug::DamagedRecordSkipped)
+        {
             return Err(Flaw::Chain);
         }
         let kind = [Kind::Data, Kind::Closed, Kind::Continued].into_iter().find(|kind| *kind as u8 == head.kind);
@@ -235,7 +241,10 @@ impl Recoverer {
         if kind == Kind::Data {
             let record: Record = codec::from_slice(body)?;
             let group = self.groups.get_mut(&head.group).ok_or(Flaw::Group(head.group))?;
-            group.apply(&record, position)?;
+            match group.apply(&record, position) {
+                Err(_) if is_planted(Bug::DamagedRecordSkipped) => {}
+                applied => applied?,
+            }
         }
         if head.synced > self.synced {
             self.unsynced = position;
@@ -243,6 +252,17 @@ impl Recoverer {
         (self.sequence, self.chain, self.synced) = (head.sequence, head.checksum, head.synced);
         self.closed = kind == Kind::Closed;
         Ok(kind)
+    }
+
+    /// Goes to the next record that is whole, if there is one: only for a planted bug.
+    fn skip(&mut self, bytes: &[u8]) -> bool {
+        let good = |at: &u32| {
+            let rest = bytes.get(*at as usize..).unwrap_or_default();
+            rest.get(12..16) == Some(&self.segment.to_be_bytes()) && segment::decode(rest, self.segment, *at).is_some()
+        };
+        let next = (self.offset..bytes.len() as u32).find(good);
+        self.offset = next.unwrap_or(self.offset);
+        next.is_some()
     }
 
     /// No record is at `offset`: what is there?
@@ -279,6 +299,7 @@ impl Recoverer {
         let (room, doubtful) = match self.end {
             End::Zeros => (Room::Open, None),
             End::Continued => (Room::Continued, None),
+            End::Bad { .. } if is_planted(Bug::DoubtfulTailCut) => (Room::Open, None),
             End::Bad { offset, .. } => (Room::Doubtful, Some(Position { segment: self.segment, offset })),
         };
         if doubtful.is_some() {

@@ -173,6 +173,11 @@ impl Appender {
         self.synced = self.sequence;
     }
 
+    /// Whether everything pushed so far is on disk.
+    pub fn is_synced(&self) -> bool {
+        self.synced == self.sequence
+    }
+
     /// Groups whose promise has risen since the last call, with it: the second copy of each is to be written once the
     /// records are on disk (hazard S27).
     pub fn take_promised(&mut self) -> Vec<(GroupId, Ballot)> {

@@ -12,6 +12,7 @@ use crate::client::Wish;
 use crate::draw::{between, exponential, permille};
 use crate::faults::Point;
 use crate::network::Endpoint;
+use crate::node::Wanted;
 
 /// How long a node reads from its disk at most, in microseconds.
 const LONGEST_FETCH: u64 = 2_000;
@@ -39,12 +40,12 @@ impl World<'_> {
                 self.nodes[node].unsynced.push((seat, token));
                 self.sync(node);
             }
-            Effect::Fetch { from: start, until, bytes } => {
-                let entries = self.nodes[node].disk.read(from.group, start, until, bytes);
-                let place = &mut self.nodes[node].seats[seat];
-                let at = (self.now + between(&mut self.rng, 1, LONGEST_FETCH)).max(place.fetched);
-                place.fetched = at;
-                self.at(at, Event::Fetched { node, boot, seat, start, entries });
+            Effect::Fetch { from, until, bytes } => {
+                // What was appended before is found: it is committed first.
+                let host = &mut self.nodes[node];
+                let after = host.syncs.0 + u64::from(host.disk.is_queued());
+                host.fetches.push_back((after, Wanted { seat, from, until, bytes }));
+                self.fetch(node);
             }
             Effect::Reply { to, response } => {
                 let (client, correlation) = (to.connection as u32, to.correlation);
@@ -96,13 +97,38 @@ impl World<'_> {
             return;
         }
         host.syncing = true;
+        host.syncs.0 += 1;
         host.in_sync = std::mem::take(&mut host.unsynced);
-        host.disk.start_sync();
+        if let Err(refusal) = host.disk.start_sync() {
+            return self.disk_failed(node, &refusal);
+        }
         let options = &self.swarm.disk;
         let slowness = if !self.healed && permille(&mut self.rng, options.slow) { 100 } else { 1 };
         let at = self.now + 1 + exponential(&mut self.rng, options.mean_sync * slowness);
         let boot = self.nodes[node].boot;
         self.at(at, Event::Synced { node, boot });
+    }
+
+    /// Reads what roles want and what is committed.
+    fn fetch(&mut self, node: usize) {
+        let boot = self.nodes[node].boot;
+        while let Some((_, wanted)) = {
+            let host = &mut self.nodes[node];
+            let ended = host.syncs.1;
+            host.fetches.pop_front_if(|(after, _)| *after <= ended)
+        } {
+            let host = &mut self.nodes[node];
+            let Wanted { seat, from: start, until, bytes } = wanted;
+            let group = host.seats[seat].address.group;
+            let entries = match host.disk.read(group, start, until, bytes) {
+                Ok(entries) => entries,
+                Err(refusal) => return self.disk_failed(node, &refusal),
+            };
+            let place = &mut self.nodes[node].seats[seat];
+            let at = (self.now + between(&mut self.rng, 1, LONGEST_FETCH)).max(place.fetched);
+            place.fetched = at;
+            self.at(at, Event::Fetched { node, boot, seat, start, entries });
+        }
     }
 
     pub(super) fn on_synced(&mut self, node: usize) {
@@ -115,12 +141,16 @@ impl World<'_> {
         }
         let host = &mut self.nodes[node];
         host.syncing = false;
+        host.syncs.1 = host.syncs.0;
         let (boot, id) = (host.boot, host.id);
         for (seat, token) in std::mem::take(&mut host.in_sync) {
             host.seats[seat].mailbox.push_back(Input::Persisted(token));
         }
         self.trace.event(self.now, b"synced", || format!("{id} synced"));
-        self.sync(node);
+        self.fetch(node);
+        if self.is_current(node, boot) {
+            self.sync(node);
+        }
         self.run_node(node);
         if self.is_current(node, boot) && self.is_trapped_at(node, Point::AfterPersisted) {
             self.spring();

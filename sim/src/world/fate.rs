@@ -47,6 +47,9 @@ impl World<'_> {
             Act::CrashAt(node, point, crash, length) => {
                 self.trap = self.index_of(node).map(|node| Trap { node, point, crash, length });
             }
+            Act::Damage(node, harm, length) => {
+                self.index_of(node).into_iter().for_each(|n| self.damage(n, harm, length));
+            }
             Act::Pause(node, length) => self.index_of(node).into_iter().for_each(|n| self.pause(n, length)),
             Act::Blackout(crash, back) => {
                 for (node, length) in back {
@@ -87,6 +90,8 @@ impl World<'_> {
             return;
         }
         host.stop();
+        let crash = self.bearable(node, crash);
+        let host = &mut self.nodes[node];
         host.disk.crash(crash, &mut host.rng);
         let (id, boot) = (host.id, host.boot);
         self.trace.event(self.now, b"crash", || format!("{id} is down: {crash:?}"));
@@ -99,8 +104,16 @@ impl World<'_> {
 
     /// A node begins to run.
     pub(super) fn start(&mut self, node: usize) {
+        if self.nodes[node].lost {
+            return; // For the rest of the run.
+        }
+        if self.is_interrupted(node) {
+            return self.start_later(node);
+        }
         let groups = self.swarm.shape.groups_on(self.nodes[node].id);
-        self.nodes[node].start(self.now, &groups, self.assembly);
+        if let Err(refusal) = self.nodes[node].start(self.now, &groups, self.assembly) {
+            return self.not_started(node, &refusal);
+        }
         let id = self.nodes[node].id;
         self.trace.event(self.now, b"start", || format!("{id} starts"));
         for peer in self.others(node) {
@@ -212,6 +225,7 @@ impl World<'_> {
         self.healed = true;
         self.trap = None;
         self.network.heal();
+        self.nodes.iter_mut().for_each(|node| node.disk.device_mut().relieve());
         for node in 0..self.nodes.len() {
             if self.nodes[node].is_up() {
                 self.resume(node);
@@ -245,5 +259,11 @@ fn fault_name(kind: FaultKind) -> &'static str {
         FaultKind::CrashPoint => "crash point",
         FaultKind::Pause => "pause",
         FaultKind::Blackout => "blackout",
+        FaultKind::BitRot => "bit rot",
+        FaultKind::Misread => "bit rot on read",
+        FaultKind::Misdirected => "misdirected write",
+        FaultKind::DiskFull => "disk full",
+        FaultKind::FailedSync => "failed sync",
+        FaultKind::Wipe => "wiped directory",
     }
 }
