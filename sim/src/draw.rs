@@ -2,15 +2,7 @@
 
 use drachma_protocol::rng::Rng;
 
-/// About exponentially distributed with this mean: -log2 of a uniform number, linear between the powers of two.
-pub(crate) fn exponential(rng: &mut Rng, mean: u64) -> u64 {
-    let uniform = rng.next_u64() | 1;
-    let zeros = uniform.leading_zeros();
-    let fraction = (uniform << zeros << 1) >> 40;
-    let halvings = (u64::from(zeros + 1) << 24) - fraction;
-    // 693 thousandths are the logarithm of two.
-    ((u128::from(mean) * u128::from(halvings) * 693) / (1000 << 24)) as u64
-}
+pub(crate) use drachma_workload::draw::exponential;
 
 /// True in `permille` of 1,000 cases.
 pub(crate) fn permille(rng: &mut Rng, permille: u64) -> bool {
@@ -37,16 +29,6 @@ pub(crate) fn shuffle<T>(rng: &mut Rng, items: &mut [T]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_mean_is_kept_and_the_tail_is_long() {
-        let mut rng = Rng::new(1);
-        let draws: Vec<u64> = (0..20_000).map(|_| exponential(&mut rng, 1000)).collect();
-        let mean = draws.iter().sum::<u64>() / 20_000;
-        assert!((900..1200).contains(&mean), "{mean}");
-        assert!(draws.iter().any(|draw| *draw > 6000));
-        assert!(draws.iter().any(|draw| *draw < 100));
-    }
 
     #[test]
     fn a_shuffle_loses_nothing() {

@@ -14,6 +14,9 @@ use crate::node::{Assembly, Birth, Hosted};
 use crate::run::Simulation;
 use crate::shape::Shape;
 
+/// A coordinator has room for at least so many transfers at a time.
+const BATCH_ROOM: usize = 64;
+
 impl Hosted for Replica {
     fn ledger(&self) -> Option<&Ledger> {
         Some(Replica::ledger(self))
@@ -38,7 +41,11 @@ impl RealRoles {
     fn txn(&self, me: Address, seed: u64) -> TxnConfig {
         let routes = Routes::new(self.shape.groups.iter().cloned());
         let config = TxnConfig::new(me, routes, self.shape.map.clone(), seed);
-        TxnConfig { resend: self.shape.resend, inquire_after: self.shape.inquire_after, ..config }
+        // As narrow as the shape's limits, but wide enough for any batch.
+        let limit = self.shape.limits.waiting.clamp(BATCH_ROOM, config.limit);
+        let peer_limit = config.peer_limit.min(self.shape.limits.in_doubt_per_group);
+        let (resend, inquire_after) = (self.shape.resend, self.shape.inquire_after);
+        TxnConfig { resend, inquire_after, limit, peer_limit, ..config }
     }
 }
 

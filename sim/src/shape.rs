@@ -9,6 +9,11 @@ use drachma_protocol::time::Span;
 
 use crate::draw::{between, pick};
 
+/// In range mode, so many ids beyond the first accounts belong to each group: that is where clients open accounts.
+const FRESH: u64 = 1_000_000;
+/// Among so many ids in a row one of the wanted group is found, where a hash decides.
+const STRIDE: u64 = 64;
+
 /// A cluster before its first start.
 #[derive(Clone, Debug)]
 pub struct Shape {
@@ -46,7 +51,7 @@ impl Shape {
             map: shard_map(rng, groups, accounts),
             accounts,
             initial_balance: u128::from(between(rng, 5, 200)),
-            limits: Limits::default(),
+            limits: limits(rng),
             heartbeat: Span::from_millis(heartbeat),
             leader_timeout: Span::from_millis(heartbeat * between(rng, 4, 10)),
             resend: Span::from_millis(between(rng, 20, 300)),
@@ -83,21 +88,53 @@ impl Shape {
         }
     }
 
+    /// An id beyond the first accounts that belongs to a group; another one for each `number` below 15,000.
+    pub fn fresh_account(&self, group: GroupId, number: u64) -> AccountId {
+        let index = self.groups.iter().position(|(g, _)| *g == group).unwrap_or(0) as u64;
+        let first = u128::from(self.accounts + FRESH * index + 1 + number * STRIDE);
+        let mut ids = (first..first + u128::from(STRIDE)).map(AccountId);
+        ids.find(|id| self.map.owner_of(*id) == Some(group)).unwrap_or(AccountId(first))
+    }
+
     /// The id of a node's data directory; the simulator never formats one again.
     pub fn directory(node: NodeId) -> DirectoryId {
         DirectoryId(0xd1_0000 + u128::from(node.0))
     }
 }
 
+/// Usually as a cluster has them; sometimes so small that clients meet them.
+fn limits(rng: &mut Rng) -> Limits {
+    let usual = Limits::default();
+    let mut limits = usual;
+    if rng.chance(30) {
+        limits.waiting = pick(rng, &[2, 8, 64]);
+    }
+    if rng.chance(30) {
+        limits.in_doubt_per_group = pick(rng, &[1, 4, 32]);
+    }
+    // Few sessions are given out soon enough only if they expire.
+    if rng.chance(40) {
+        limits.sessions = pick(rng, &[2, 5, usual.sessions]);
+        limits.session_lifetime = Span::from_millis(pick(rng, &[500, 2_000, 10_000]));
+    }
+    limits
+}
+
 fn shard_map(rng: &mut Rng, groups: u16, accounts: u64) -> ShardMap {
     let shards = groups * between(rng, 1, 2) as u16;
-    let owners = (0..shards).map(|shard| GroupId(shard % groups + 1)).collect();
+    let mut owners: Vec<GroupId> = (0..shards).map(|shard| GroupId(shard % groups + 1)).collect();
     if rng.chance(30) {
         return ShardMap { epoch: Epoch(1), mode: Mode::Hash(Nothing {}), owners };
     }
     let bound = |shard: u16| u128::from(accounts * u64::from(shard) / u64::from(shards));
     let range = |shard| AccountRange { first: AccountId(bound(shard) + 1), last: AccountId(bound(shard + 1)) };
-    ShardMap { epoch: Epoch(1), mode: Mode::Range((0..shards).map(range).collect()), owners }
+    let mut ranges: Vec<AccountRange> = (0..shards).map(range).collect();
+    for group in 0..groups {
+        let first = u128::from(accounts + FRESH * u64::from(group) + 1);
+        ranges.push(AccountRange { first: AccountId(first), last: AccountId(first + u128::from(FRESH) - 1) });
+        owners.push(GroupId(group + 1));
+    }
+    ShardMap { epoch: Epoch(1), mode: Mode::Range(ranges), owners }
 }
 
 #[cfg(test)]

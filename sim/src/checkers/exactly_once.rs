@@ -62,8 +62,8 @@ fn follows(end: &End<'_>, group: GroupId, row: &Posted) -> Verdict {
         (false, true) => Some(Sides::Credit),
         (false, false) => None,
     };
-    let asked = end.history.transfers.get(&TxnId::from(&row.transfer)).map(|record| record.transfer);
-    if asked != Some(row.transfer) || sides != Some(row.sides) {
+    if !end.history.was_asked(&row.transfer) || sides != Some(row.sides) {
+        let asked = end.history.transfers.get(&TxnId::from(&row.transfer)).map(|record| record.transfer);
         return Err(format!("{group} posted {row:?}; asked was {asked:?}"));
     }
     Ok(())

@@ -1,18 +1,24 @@
 //! What must hold, one file each. A checker sees what clients saw, what replicas wrote and what they hold when all is
 //! quiet; [`agreement`] and [`limits`] also look at applied state while it changes.
 
+pub mod accounts;
 pub mod agreement;
 pub mod atomicity;
 pub mod canary;
 pub mod conservation;
+pub mod contests;
 pub mod exactly_once;
 pub mod limits;
 pub mod liveness;
+pub mod lookups;
 pub mod reads;
+pub mod refusals;
 pub mod serializable;
+pub mod sessions;
 #[cfg(test)]
 mod tests;
 pub mod versions;
+pub mod workloads;
 
 use std::collections::BTreeMap;
 
@@ -167,6 +173,12 @@ impl Checkers {
                 Box::new(atomicity::Atomicity),
                 Box::new(reads::Reads),
                 Box::new(serializable::Serializable),
+                Box::new(accounts::Accounts),
+                Box::new(lookups::Lookups),
+                Box::new(contests::Contests),
+                Box::new(sessions::Sessions),
+                Box::new(refusals::Refusals),
+                Box::new(workloads::Workloads),
             ],
         }
     }

@@ -240,7 +240,7 @@ impl World<'_> {
             }
         }
         for client in 0..self.clients.len() {
-            self.clients[client].stop(self.now);
+            self.clients[client].stop(self.now, &mut self.history);
             self.grant(client as u32);
         }
         self.at(self.now + REST_EVERY, Event::Rest);
