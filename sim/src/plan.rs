@@ -100,13 +100,15 @@ pub struct Overrides {
     kinds: Option<BTreeSet<FaultKind>>,
     skip: BTreeSet<u64>,
     safety: Option<u64>,
+    liveness: Option<u64>,
 }
 
 impl Overrides {
     /// What can be said.
     pub const HELP: &'static str = "\
 clients=N operations=N (of each) in-flight=N batch=N; groups=N replicas=N (at most what the seed draws); \
-kinds=KIND+KIND (or none) faults=N (only the first N) skip=N+N (not these, counted from 0); safety=DURATION; \
+kinds=KIND+KIND (or none) faults=N (only the first N) skip=N+N (not these, counted from 0); safety=DURATION (of faults and load) liveness=DURATION (to come \
+to rest: too short, and a sound run fails); \
 loss=N duplicate=N straggler=N (of 1000 messages) slow=N (of 1000 syncs) torn=N (of 1000 power losses); \
 vary=N (other draws within the same run)";
 
@@ -158,6 +160,17 @@ vary=N (other draws within the same run)";
         self
     }
 
+    /// With so many microseconds to come to rest; nothing for what is drawn.
+    pub fn liveness(mut self, length: Option<u64>) -> Overrides {
+        self.liveness = length;
+        self
+    }
+
+    /// Whether the time to come to rest is otherwise than drawn.
+    pub fn has_liveness(&self) -> bool {
+        self.liveness.is_some()
+    }
+
     /// Changes what was drawn.
     pub fn apply(&self, swarm: &mut Swarm) {
         for knob in KNOBS {
@@ -170,6 +183,7 @@ vary=N (other draws within the same run)";
         }
         swarm.withheld.numbers.extend(&self.skip);
         swarm.safety = self.safety.unwrap_or(swarm.safety);
+        swarm.liveness = self.liveness.unwrap_or(swarm.liveness);
     }
 }
 
@@ -201,9 +215,11 @@ impl fmt::Display for Overrides {
         if !self.skip.is_empty() {
             parts.push(format!("skip={}", join(self.skip.iter().map(u64::to_string))));
         }
-        if let Some(safety) = self.safety {
-            let text = format!("{}.{:06}", safety / 1_000_000, safety % 1_000_000);
-            parts.push(format!("safety={}s", text.trim_end_matches('0').trim_end_matches('.')));
+        for (name, length) in [("safety", self.safety), ("liveness", self.liveness)] {
+            parts.extend(length.map(|length| {
+                let text = format!("{}.{:06}", length / 1_000_000, length % 1_000_000);
+                format!("{name}={}s", text.trim_end_matches('0').trim_end_matches('.'))
+            }));
         }
         f.write_str(&parts.join(","))
     }
@@ -222,6 +238,7 @@ impl FromStr for Overrides {
                 "kinds" => with.only(parse_kinds(value)?),
                 "skip" => value.split('+').try_fold(with, |with, one| Ok::<_, String>(with.without(number(one)?)))?,
                 "safety" => with.safety(duration(value)?),
+                "liveness" => with.liveness(Some(duration(value)?)),
                 _ => match KNOBS.iter().any(|knob| knob.name == name) {
                     true => with.set(name, number(value)?)?,
                     false => with.set(name, 0)?,
@@ -275,7 +292,7 @@ mod tests {
             "clients=1,operations=5,faults=2,kinds=kill+pause,safety=1.2s",
             "in-flight=1,batch=1,groups=1,replicas=3,loss=0,duplicate=0,straggler=0,slow=0,torn=0,vary=17",
             "kinds=none",
-            "kinds=one-way+client-cut+power-loss,skip=0+3+12,safety=0.000015s",
+            "kinds=one-way+client-cut+power-loss,skip=0+3+12,safety=0.000015s,liveness=100s",
         ] {
             let with: Overrides = text.parse().expect("it is allowed");
             let said = with.to_string();

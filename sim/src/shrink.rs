@@ -57,6 +57,7 @@ enum Step {
     Kinds(BTreeSet<FaultKind>),
     Without(u64),
     Safety(u64),
+    Liveness(u64),
     // Only other draws.
     Vary,
 }
@@ -69,6 +70,7 @@ impl Step {
             Step::Kinds(kinds) => Some(with.only(kinds.clone())),
             Step::Without(fault) => Some(with.without(*fault)),
             Step::Safety(length) => Some(with.safety(*length)),
+            Step::Liveness(length) => Some(with.liveness(Some(*length))),
             Step::Vary => Some(with),
         }
     }
@@ -154,8 +156,7 @@ impl Search<'_> {
         self.runs += 1;
         let plan = Plan { seed: self.best.seed, with };
         let outcome = self.simulation.run_plan(&plan, Keep::NOTHING, self.events);
-        let is_same = outcome.violation.is_some_and(|found| (found.checker, found.class) == self.wanted);
-        if !is_same || outcome.events >= self.events {
+        if !self.is_wanted(&outcome) || outcome.events >= self.events || !self.is_stuck_for_good(&plan) {
             return false;
         }
         self.best = plan;
@@ -163,11 +164,25 @@ impl Search<'_> {
         true
     }
 
+    fn is_wanted(&self, outcome: &Outcome) -> bool {
+        outcome.violation.as_ref().is_some_and(|found| (found.checker, found.class) == self.wanted)
+    }
+
+    /// With less time to come to rest a sound run would fail, too: then it must fail with all the time that it had.
+    fn is_stuck_for_good(&self, plan: &Plan) -> bool {
+        let with = plan.with.clone().liveness(None);
+        !plan.with.has_liveness()
+            || self.is_wanted(&self.simulation.run_plan(&Plan { with, ..*plan }, Keep::NOTHING, u64::MAX))
+    }
+
     /// What can be left out of the best run, the large parts first.
     fn steps(&self) -> Vec<Step> {
         let (swarm, _) = self.best.draw();
         let has = |name| Overrides::found(&swarm, name).unwrap_or(0);
         let mut steps = vec![Step::Vary];
+        if self.wanted.1 == Class::Liveness {
+            steps.extend([32, 8, 2].map(|part| Step::Liveness(swarm.liveness / part)));
+        }
         let mut less = |name: &'static str, values: &[u64]| {
             let fewer = values.iter().copied().filter(|value| *value < has(name));
             steps.extend(fewer.map(|value| Step::Number(name, value)));
