@@ -345,16 +345,63 @@ pub enum ConfigCommand {
 /// `drachma sim`.
 #[cfg(feature = "verification")]
 #[derive(Args, Clone, Debug)]
+#[command(
+    after_help = "Exit status: 0 nothing found; 1 a promise of safety was broken; 4 a cluster did not come to rest; \
+                        5 a role's own assertion failed; of several the first of 1, 5, 4; 2 wrong usage; 130 interrupted."
+)]
 pub struct SimArgs {
     /// Run this seed, and tell what happened if it fails
     #[arg(long, value_name = "SEED")]
     pub seed: Option<u64>,
-    /// Run so many seeds
+    /// Run so many seeds [default: 100]
     #[arg(long, value_name = "COUNT", conflicts_with = "seed")]
     pub seeds: Option<u64>,
     /// The first of the seeds
     #[arg(long, value_name = "SEED", default_value_t = 0, conflicts_with = "seed")]
     pub from: u64,
+    /// How many threads hunt [default: one for each core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+    /// Write the whole trace of the seed to this file
+    #[arg(long, value_name = "FILE", requires = "seed")]
+    pub trace: Option<PathBuf>,
+    /// How large the file may be, such as `500KiB` or `1GiB`; of a longer trace the last part is kept
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = size)]
+    pub trace_limit: usize,
+    /// How many lines of its trace a failure is told with [default: 60]; with `--seed`, a success, too
+    #[arg(long, value_name = "N")]
+    pub lines: Option<usize>,
+    /// Run the seeds otherwise than they draw, such as `clients=1,operations=5,kinds=kill+pause,faults=2,safety=1.2s`
+    #[arg(long, value_name = "SPEC", default_value = "", hide_default_value = true, long_help = with_help())]
+    pub with: drachma_sim::plan::Overrides,
+    /// Do not look for a smaller run that fails the same (a seed that is run with `--with` is left as it is anyway)
+    #[arg(long)]
+    pub no_shrink: bool,
+    /// How long to look for a smaller run
+    #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = duration)]
+    pub shrink_for: Duration,
+    /// Measure instead how long a group is silent that loses its leader: so many times
+    #[arg(long, value_name = "COUNT", conflicts_with_all = ["seed", "seeds", "with", "trace"])]
+    pub failovers: Option<u64>,
+}
+
+#[cfg(feature = "verification")]
+fn with_help() -> String {
+    format!("Run the seeds otherwise than they draw. A list of: {}", drachma_sim::plan::Overrides::HELP)
+}
+
+/// Reads a size such as `64MiB` or `1000`.
+///
+/// # Errors
+/// What is allowed.
+#[cfg(feature = "verification")]
+fn size(text: &str) -> Result<usize, String> {
+    let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("", 1)];
+    let parsed = units.iter().find_map(|(unit, factor)| {
+        let number: usize = text.strip_suffix(unit)?.parse().ok()?;
+        number.checked_mul(*factor)
+    });
+    parsed.ok_or_else(|| "it is not a size such as 1000, 500KiB, 64MiB or 1GiB".to_owned())
 }
 
 /// `drachma check`.
@@ -396,7 +443,7 @@ pub fn main() -> ExitCode {
         Command::Lookup(args) => ask(globals, async |context| commands::lookup::lookup(context, args).await),
         Command::Config(ConfigCommand::Check) => commands::config::check(globals),
         #[cfg(feature = "verification")]
-        Command::Sim(args) => commands::sim::sim(&args),
+        Command::Sim(args) => commands::sim::sim(&args, globals.output),
         #[cfg(feature = "verification")]
         Command::Check(args) => commands::check::check(&args),
         Command::Completions { shell } => completions(shell),
@@ -426,6 +473,18 @@ fn completions(shell: clap_complete::Shell) -> Outcome {
 mod tests {
     use super::*;
     use clap::CommandFactory;
+
+    const WRONG_FOR_THE_SIMULATOR: [&str; 9] = [
+        "sim --seed x",
+        "sim --seed -1",
+        "sim --seed 1 --seeds 2",
+        "sim --seeds many",
+        "sim --threads 0",
+        "sim --trace file",
+        "sim --seed 1 --trace f --trace-limit large",
+        "sim --with colour=red",
+        "sim --failovers 5 --seed 1",
+    ];
 
     #[test]
     fn the_command_line_is_consistent() {
@@ -463,12 +522,18 @@ mod tests {
             "config check --config x.toml",
             "completions bash",
             "version",
+            "sim",
+            "sim --seed 7 --trace t --trace-limit 1KiB --lines 5 --with clients=1,kinds=kill+pause,safety=1.2s",
+            "sim --seeds 100 --from 5 --threads 2 --no-shrink --shrink-for 1s --output json",
+            "sim --failovers 10 --from 3",
         ] {
             let words = std::iter::once("drachma").chain(line.split(' '));
             assert!(Cli::try_parse_from(words.clone()).is_ok(), "{line}: {:?}", Cli::try_parse_from(words).err());
         }
         for line in
             ["", "node", "node --id x", "stop", "transfer 1 2 -3", "transfer 1 2", "ping --timeout 5", "frobnicate"]
+                .into_iter()
+                .chain(WRONG_FOR_THE_SIMULATOR)
         {
             let words = std::iter::once("drachma").chain(line.split(' '));
             assert_eq!(Cli::try_parse_from(words).map(|_| ()).unwrap_err().exit_code(), 2, "{line}");

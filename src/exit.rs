@@ -19,6 +19,10 @@ pub enum Exit {
     Usage,
     /// 3: unavailable, unknown, or the level was not met.
     Unavailable,
+    /// 4: a simulated cluster did not come to rest.
+    Stuck,
+    /// 5: a role of a simulated cluster broke an assertion of its own.
+    Crashed,
     /// 130: interrupted.
     Interrupted,
 }
@@ -31,6 +35,8 @@ impl Exit {
             Exit::Failed => 1,
             Exit::Usage => 2,
             Exit::Unavailable => 3,
+            Exit::Stuck => 4,
+            Exit::Crashed => 5,
             Exit::Interrupted => 130,
         }
     }

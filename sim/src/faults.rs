@@ -97,6 +97,23 @@ pub struct DiskOptions {
     pub torn: u64,
 }
 
+/// Faults that are drawn and then do not happen: to find out which of them a failure needs.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Withheld {
+    /// Only the first so many of the faults happen.
+    pub from: Option<u64>,
+    /// Not these, counted from 0.
+    pub numbers: BTreeSet<u64>,
+    /// Not those of these kinds.
+    pub kinds: BTreeSet<FaultKind>,
+}
+
+impl Withheld {
+    fn covers(&self, number: u64, kind: FaultKind) -> bool {
+        self.from.is_some_and(|from| number >= from) || self.numbers.contains(&number) || self.kinds.contains(&kind)
+    }
+}
+
 /// Everything that a seed decides about a run.
 #[derive(Clone, Debug)]
 pub struct Swarm {
@@ -108,6 +125,8 @@ pub struct Swarm {
     pub disk: DiskOptions,
     /// The kinds of faults that this run has.
     pub kinds: Vec<FaultKind>,
+    /// What of these is left out.
+    pub withheld: Withheld,
     /// The mean time between faults, in microseconds.
     pub mean_gap: u64,
     /// The mean length of a fault, in microseconds.
@@ -142,6 +161,7 @@ impl Swarm {
                 torn: pick(rng, &[0, 0, 500, 1000]),
             },
             kinds,
+            withheld: Withheld::default(),
             mean_gap: pick(rng, &[300_000, 1_000_000, 3_000_000]),
             mean_length: pick(rng, &[100_000, 500_000, 2_000_000]),
             most_down: pick(rng, &[1, 1, 2, shape.nodes().len()]),
@@ -216,7 +236,11 @@ pub enum Act {
 
 /// Decides what goes wrong next.
 pub struct Injector {
+    // Each fault has a stream of its own, so that one left out changes no other.
+    streams: Rng,
     rng: Rng,
+    drawn: u64,
+    withheld: Withheld,
     kinds: Vec<FaultKind>,
     mean_gap: u64,
     mean_length: u64,
@@ -228,9 +252,12 @@ pub struct Injector {
 
 impl Injector {
     /// The injector of a run.
-    pub fn new(swarm: &Swarm, rng: Rng) -> Injector {
+    pub fn new(swarm: &Swarm, mut streams: Rng) -> Injector {
         Injector {
-            rng,
+            rng: streams.fork(),
+            streams,
+            drawn: 0,
+            withheld: swarm.withheld.clone(),
             kinds: swarm.kinds.clone(),
             mean_gap: swarm.mean_gap,
             mean_length: swarm.mean_length,
@@ -241,8 +268,14 @@ impl Injector {
         }
     }
 
+    /// How many faults were drawn so far, withheld ones included.
+    pub fn drawn(&self) -> u64 {
+        self.drawn
+    }
+
     /// How long until the next fault; nothing if there are none.
     pub fn gap(&mut self) -> Option<u64> {
+        self.rng = self.streams.fork();
         let gap = exponential(&mut self.rng, self.mean_gap);
         (!self.kinds.is_empty()).then_some(gap)
     }
@@ -250,6 +283,11 @@ impl Injector {
     /// The next fault, if one is possible now.
     pub fn act(&mut self, seen: &Seen<'_>) -> Option<(FaultKind, Act)> {
         let kind = pick(&mut self.rng, &self.kinds);
+        let number = self.drawn;
+        self.drawn += 1;
+        if self.withheld.covers(number, kind) {
+            return None;
+        }
         let length = exponential(&mut self.rng, self.mean_length).max(1);
         let act = match kind {
             FaultKind::Partition | FaultKind::OneWay | FaultKind::Bridge => {

@@ -12,6 +12,8 @@
 //! | file | what |
 //! |---|---|
 //! | [`run`] | a seed from the draw to the verdict; hunting over many |
+//! | [`plan`], [`shrink`] | a seed with parts of it left out; the least that still fails |
+//! | [`failover`] | how long a group is silent when its leader is lost |
 //! | [`world`] | the queue of events; driving roles; carrying out their effects; faults as they happen |
 //! | [`node`], [`disk`], [`network`], [`client`] | the parts of a world |
 //! | [`faults`], [`shape`] | what a seed draws |
@@ -22,12 +24,16 @@ pub mod checkers;
 pub mod client;
 pub mod disk;
 mod draw;
+pub mod failover;
 pub mod faults;
 pub mod history;
 pub mod network;
 pub mod node;
+mod panics;
+pub mod plan;
 pub mod roles;
 pub mod run;
 pub mod shape;
+pub mod shrink;
 pub mod trace;
 pub mod world;

@@ -59,6 +59,17 @@ impl Shape {
         }
     }
 
+    /// Keeps only the first groups, and of each the first replicas, as many as that; what the others owned goes to
+    /// those that stay.
+    pub fn restrict(&mut self, groups: usize, replicas: usize) {
+        let left = groups.clamp(1, self.groups.len());
+        self.groups.truncate(left);
+        self.groups.iter_mut().for_each(|(_, nodes)| nodes.truncate(replicas.max(1)));
+        for owner in &mut self.map.owners {
+            *owner = self.groups[usize::from(owner.0 - 1) % left].0;
+        }
+    }
+
     /// Every node, once, in order.
     pub fn nodes(&self) -> Vec<NodeId> {
         let mut nodes: Vec<NodeId> = self.groups.iter().flat_map(|(_, nodes)| nodes.iter().copied()).collect();
@@ -155,6 +166,17 @@ mod tests {
                 assert!(owner.is_some_and(|group| !shape.members(group).is_empty()), "account {account}, seed {seed}");
             }
             assert!(shape.leader_timeout >= Span(shape.heartbeat.0 * 3));
+        }
+    }
+
+    #[test]
+    fn what_is_left_of_a_shape_owns_everything() {
+        let mut shape = Shape::draw(&mut Rng::new(4), 3);
+        shape.restrict(2, 2);
+        assert_eq!(shape.groups.iter().map(|(_, nodes)| nodes.len()).collect::<Vec<_>>(), [2, 2]);
+        for account in 1..=shape.accounts {
+            let owner = shape.map.owner_of(AccountId(u128::from(account)));
+            assert!(owner.is_some_and(|group| !shape.members(group).is_empty()), "account {account}");
         }
     }
 }

@@ -7,12 +7,15 @@
 mod damage;
 mod effects;
 mod fate;
+mod strike;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use fate::fault_name;
+pub use strike::Loss;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
 
@@ -31,7 +34,8 @@ use crate::faults::{Injector, Point, Swarm};
 use crate::history::History;
 use crate::network::{Link, Network};
 use crate::node::{Assembly, Node};
-use crate::trace::Trace;
+use crate::panics;
+use crate::trace::{Keep, Trace};
 
 /// How often the accounts of all replicas are looked at, in microseconds.
 const SAMPLE_EVERY: u64 = 250_000;
@@ -66,6 +70,7 @@ enum Event {
     Sample,
     Heal,
     Rest,
+    Strike,
 }
 
 struct Scheduled {
@@ -126,6 +131,9 @@ pub struct World<'a> {
     trace: Trace,
     counts: BTreeMap<&'static str, u64>,
     violation: Option<Violation>,
+    // How many events there may be before nobody is interested any more.
+    patience: u64,
+    strike: Option<strike::Strike>,
 }
 
 /// What a run was.
@@ -139,20 +147,26 @@ pub struct Outcome {
     pub events: u64,
     /// How long it was, in simulated microseconds.
     pub length: u64,
+    /// How many faults were drawn.
+    pub faults: u64,
     /// How often each kind of thing happened: messages, faults, what the roles told.
     pub counts: BTreeMap<&'static str, u64>,
     /// What the clients asked and were told.
     pub history: History,
     /// The last lines of the trace, if it was asked for.
     pub lines: Vec<String>,
+    /// How many lines before them were not kept.
+    pub left_out: u64,
 }
 
 impl<'a> World<'a> {
     /// A world before its first moment; `lines` of its trace are kept.
     pub fn new(swarm: &'a Swarm, assembly: &'a dyn Assembly, checkers: Checkers, rng: &mut Rng, lines: usize) -> Self {
-        let groups_on = |id| swarm.shape.groups_on(id);
-        let nodes = swarm.shape.nodes().into_iter().map(|id| Node::new(id, groups_on(id), rng.fork())).collect();
-        let clients = (0..swarm.client_count).map(|_| Client::new(&swarm.clients, &swarm.shape, rng.fork())).collect();
+        // One stream for each purpose, so that fewer of one thing shift the draws of no other.
+        let (mut for_nodes, mut for_clients) = (rng.fork(), rng.fork());
+        let nodes = swarm.shape.nodes().into_iter().map(|id| Node::new(id, swarm.shape.groups_on(id), for_nodes.fork())).collect();
+        let client = |_| Client::new(&swarm.clients, &swarm.shape, for_clients.fork());
+        let clients = (0..swarm.client_count).map(client).collect();
         World {
             assembly,
             swarm,
@@ -170,19 +184,32 @@ impl<'a> World<'a> {
             healed: false,
             checkers,
             history: History::default(),
-            trace: Trace::new(lines),
+            trace: Trace::new(Keep::lines(lines)),
             counts: BTreeMap::new(),
             violation: None,
+            patience: u64::MAX,
+            strike: None,
         }
+    }
+
+    /// Keeps this of the trace.
+    pub fn keep(mut self, keep: Keep) -> Self {
+        self.trace = Trace::new(keep);
+        self
+    }
+
+    /// Gives up after so many events, without a finding.
+    pub fn until_bored(mut self, events: u64) -> Self {
+        self.patience = events;
+        self
     }
 
     /// Runs to the end: until everything is at rest, the time is over, or something is found. A role that panics is
     /// a finding, where the build lets panics be caught.
     pub fn run(mut self) -> Outcome {
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.go())) {
-            let text = panic.downcast_ref::<String>().cloned();
-            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-            self.fail("assertion", Class::Crash, text.unwrap_or_default());
+        if let Err(text) = panics::catch(|| self.go()) {
+            self.trace.event(self.now, b"panic", || format!("PANIC {text}"));
+            self.fail("assertion", Class::Crash, text);
         }
         self.outcome()
     }
@@ -197,7 +224,7 @@ impl<'a> World<'a> {
         self.at(SAMPLE_EVERY, Event::Sample);
         self.at(self.swarm.safety, Event::Heal);
         self.schedule_fault();
-        while self.violation.is_none() {
+        while self.violation.is_none() && self.trace.events() < self.patience {
             let Some(Reverse(scheduled)) = self.queue.pop() else { break };
             self.now = scheduled.at;
             if matches!(scheduled.event, Event::Rest) && self.is_over() {
@@ -218,6 +245,8 @@ impl<'a> World<'a> {
             length: self.now,
             counts: self.counts,
             history: self.history,
+            faults: self.injector.drawn(),
+            left_out: self.trace.left_out(),
             lines: self.trace.into_lines(),
         }
     }
@@ -278,6 +307,7 @@ impl<'a> World<'a> {
             Event::Sample => self.sample(),
             Event::Heal => self.heal(),
             Event::Rest => self.at(self.now + REST_EVERY, Event::Rest),
+            Event::Strike => self.on_strike(),
             Event::Timer { .. }
             | Event::Again { .. }
             | Event::Synced { .. }
@@ -327,6 +357,7 @@ impl<'a> World<'a> {
         let asker = &mut self.clients[client as usize];
         let settled = asker.on_response(self.now, from, correlation, &response, &mut self.history);
         for (txn, outcome) in settled {
+            self.see_answer(from, txn, outcome);
             if let Some(record) = self.history.answer(self.now, txn, outcome) {
                 let found = self.checkers.ask(|checker| checker.on_answer(record));
                 self.check(found);

@@ -51,6 +51,8 @@ impl World<'_> {
                 let (client, correlation) = (to.connection as u32, to.correlation);
                 let bytes = Bytes::from(to_vec(&response));
                 let fate = self.network.send(self.now, Endpoint::Node(from.node), Endpoint::Client(client));
+                let line = || format!("{} replies to client {client} #{correlation:x} {response:?}", name(from));
+                self.trace.note(self.now, line);
                 for at in [fate.first, fate.second].into_iter().flatten() {
                     self.at(at, Event::Response { client, correlation, from: from.node, bytes: bytes.clone() });
                 }
@@ -86,6 +88,8 @@ impl World<'_> {
             self.trace.event(self.now, b"lost", || format!("{} -> {} lost {message:?}", name(from), name(to)));
         }
         for at in [fate.first, fate.second].into_iter().flatten() {
+            self.trace
+                .note(self.now, || format!("{} -> {} {kind}, there after {} us", name(from), name(to), at - self.now));
             self.at(at, Event::Message { protocol, from, to, bytes: bytes.clone() });
         }
     }

@@ -163,7 +163,12 @@ impl World<'_> {
     fn notice(&mut self, watcher: usize, peer: NodeId, up: bool) {
         let boot = self.nodes[watcher].boot;
         let soon = self.rng.chance(80) || self.healed;
-        let delay = exponential(&mut self.rng, if soon { SOON } else { LATE });
+        let mut mean = if soon { SOON } else { LATE };
+        if let Some(measured) = self.notice_of_loss() {
+            let Some(delay) = measured else { return };
+            mean = delay;
+        }
+        let delay = exponential(&mut self.rng, mean);
         self.at(self.now + 1 + delay, Event::Link { node: watcher, boot, peer, up });
     }
 
@@ -247,7 +252,8 @@ impl World<'_> {
     }
 }
 
-fn fault_name(kind: FaultKind) -> &'static str {
+/// How often it happens is counted under this name.
+pub(crate) fn fault_name(kind: FaultKind) -> &'static str {
     match kind {
         FaultKind::Partition => "partition",
         FaultKind::OneWay => "one-way partition",
