@@ -355,6 +355,9 @@ pub struct SimArgs {
     /// The first of the seeds
     #[arg(long, value_name = "SEED", default_value_t = 0, conflicts_with = "seed")]
     pub from: u64,
+    /// Plant known bugs, these or all, one at a time, and see that each is found (in a build that has them)
+    #[arg(long, value_name = "NAME", num_args = 0.., conflicts_with = "seed")]
+    pub planted: Option<Vec<String>>,
 }
 
 /// `drachma check`.

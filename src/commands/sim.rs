@@ -10,6 +10,9 @@ use crate::exit::{Exit, Outcome};
 /// # Errors
 /// If standard output fails.
 pub fn sim(args: &SimArgs) -> Outcome {
+    if let Some(names) = &args.planted {
+        return super::planted::planted(names, args);
+    }
     let (from, count) = match args.seed {
         Some(seed) => (seed, 1),
         None => (args.from, args.seeds.unwrap_or(100)),

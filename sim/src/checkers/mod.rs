@@ -8,7 +8,9 @@ pub mod conservation;
 pub mod exactly_once;
 pub mod limits;
 pub mod liveness;
+pub mod log_time;
 pub mod reads;
+pub mod rejections;
 pub mod serializable;
 #[cfg(test)]
 mod tests;
@@ -165,7 +167,9 @@ impl Checkers {
                 Box::new(limits::Limits),
                 Box::new(exactly_once::ExactlyOnce),
                 Box::new(atomicity::Atomicity),
+                Box::new(log_time::LogTime),
                 Box::new(reads::Reads),
+                Box::new(rejections::Rejections),
                 Box::new(serializable::Serializable),
             ],
         }

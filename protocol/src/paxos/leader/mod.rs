@@ -18,6 +18,7 @@ use crate::message::command::Member;
 use crate::message::local::Follow;
 use crate::message::operator::{LeaderPhase, LeaderStatus, OperatorAnswer, OperatorCall};
 use crate::message::{LocalMessage, Message, PaxosMessage};
+use crate::planted::{Bug, is_planted};
 use crate::quorum::Quorum;
 use crate::rng::Rng;
 use crate::role::{Address, Effects, Input, Role, RoleKind};
@@ -202,9 +203,10 @@ impl Leader {
     /// Whether a replica's directory is the one that was admitted, as far as is known here.
     fn admitted(&self, node: NodeId, directory: DirectoryId) -> bool {
         let replica = self.replica_of(node);
-        self.members.as_ref().is_none_or(|members| {
-            members.iter().any(|m| m.replica == replica && m.node == node && m.directory == directory)
-        })
+        is_planted(Bug::StrangerVotes)
+            || self.members.as_ref().is_none_or(|members| {
+                members.iter().any(|m| m.replica == replica && m.node == node && m.directory == directory)
+            })
     }
 
     fn send_all(&self, message: &PaxosMessage, effects: &mut Effects) {
