@@ -383,6 +383,9 @@ pub struct SimArgs {
     /// Measure instead how long a group is silent that loses its leader: so many times
     #[arg(long, value_name = "COUNT", conflicts_with_all = ["seed", "seeds", "with", "trace"])]
     pub failovers: Option<u64>,
+    /// Plant known bugs, these or all, one at a time, and see that each is found (in a build that has them)
+    #[arg(long, value_name = "NAME", num_args = 0.., conflicts_with = "seed")]
+    pub planted: Option<Vec<String>>,
 }
 
 #[cfg(feature = "verification")]

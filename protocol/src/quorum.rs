@@ -1,5 +1,7 @@
 //! How many are enough.
 
+use crate::planted::{Bug, is_planted};
+
 /// Majority quorums over a group of `replicas` voters; any two of them share one.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Quorum {
@@ -18,6 +20,9 @@ impl Quorum {
 
     /// The smallest number that is a quorum.
     pub fn size(self) -> usize {
+        if is_planted(Bug::HalfIsQuorum) {
+            return self.replicas.div_ceil(2).max(2) - 1;
+        }
         self.replicas / 2 + 1
     }
 

@@ -311,8 +311,12 @@ impl Gate {
     }
 
     fn release(&mut self, effects: &mut Effects) {
-        while let Some((token, ..)) = self.held.front() {
-            if *token > self.persisted && !is_planted(Bug::AcceptedBeforeSync) {
+        while let Some((token, _, gated)) = self.held.front() {
+            let early = match gated {
+                Gated::Promise(_) => is_planted(Bug::PromiseBeforeSync),
+                Gated::Accepted(_) => is_planted(Bug::AcceptedBeforeSync),
+            };
+            if *token > self.persisted && !early {
                 return;
             }
             let Some((_, node, gated)) = self.held.pop_front() else { return };

@@ -18,6 +18,7 @@
 //! | [`node`], [`disk`], [`network`], [`client`] | the parts of a world |
 //! | [`faults`], [`shape`] | what a seed draws |
 //! | [`history`], [`checkers`] | what clients saw, and what must hold |
+//! | `planted` | hunts for known bugs, in a build that has them |
 //! | [`trace`] | a hash always, lines when something failed |
 
 pub mod checkers;
@@ -31,6 +32,8 @@ pub mod network;
 pub mod node;
 mod panics;
 pub mod plan;
+#[cfg(feature = "planted")]
+pub mod planted;
 pub mod roles;
 pub mod run;
 pub mod shape;

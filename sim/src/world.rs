@@ -164,7 +164,12 @@ impl<'a> World<'a> {
     pub fn new(swarm: &'a Swarm, assembly: &'a dyn Assembly, checkers: Checkers, rng: &mut Rng, lines: usize) -> Self {
         // One stream for each purpose, so that fewer of one thing shift the draws of no other.
         let (mut for_nodes, mut for_clients) = (rng.fork(), rng.fork());
-        let nodes = swarm.shape.nodes().into_iter().map(|id| Node::new(id, swarm.shape.groups_on(id), for_nodes.fork())).collect();
+        let nodes = swarm
+            .shape
+            .nodes()
+            .into_iter()
+            .map(|id| Node::new(id, swarm.shape.groups_on(id), for_nodes.fork()))
+            .collect();
         let client = |_| Client::new(&swarm.clients, &swarm.shape, for_clients.fork());
         let clients = (0..swarm.client_count).map(client).collect();
         World {

@@ -16,6 +16,8 @@ pub mod nodes;
 pub mod pending;
 pub mod performance;
 pub mod ping;
+#[cfg(feature = "verification")]
+pub mod planted;
 pub mod replay;
 #[cfg(feature = "verification")]
 pub mod sim;

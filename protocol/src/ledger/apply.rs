@@ -12,6 +12,7 @@ use crate::ids::{Attempt, CommandRef, Session, SessionId, Slot, TxnId};
 use crate::ledger::accounts::Whereabouts;
 use crate::message::client::Why;
 use crate::message::command::{ClientCommand, Command, CommandKind, FORMAT, LeaderStart};
+use crate::planted::{Bug, is_planted};
 use crate::time::LogTime;
 use crate::wire::codec::{Decode, DecodeError, Reader, from_slice};
 
@@ -199,6 +200,8 @@ impl Ledger {
     fn lead(&mut self, start: LeaderStart) {
         assert!(start.ballot >= self.leader, "a leader's first entry follows those of lower ballots");
         self.leader = start.ballot;
+        #[cfg(feature = "planted")]
+        self.lose_holds(Bug::HoldsLostAtFailover, LogTime(u64::MAX));
         if self.members.is_none() {
             self.members = start.members;
         }
@@ -225,6 +228,12 @@ impl Ledger {
         None
     }
 
+    /// Whether a session is registered (hazard S17).
+    fn knows(&mut self, session: Session) -> bool {
+        self.sessions.is_known(session)
+            || (is_planted(Bug::SessionRevived) && self.sessions.register(session, self.time))
+    }
+
     /// Looks at the envelope of a client's command.
     fn open(&mut self, place: CommandRef, command: &ClientCommand) -> Result<Opened, Why> {
         match command.kind {
@@ -235,7 +244,7 @@ impl Ledger {
                 if room { Ok(Opened::Done(CommandResult::Registered(session))) } else { Err(Why::Overloaded) }
             }
             CommandKind::Transfers => {
-                if command.session.is_some_and(|session| !self.sessions.is_known(session)) {
+                if command.session.is_some_and(|session| !self.knows(session)) {
                     return Err(Why::UnknownSession);
                 }
                 let mut scratch = std::mem::take(&mut self.scratch);
@@ -256,7 +265,7 @@ impl Ledger {
             CommandKind::Transact => Err(Why::Malformed),
             CommandKind::CreateAccounts => {
                 let session = command.session.ok_or(Why::UnknownSession)?;
-                if !self.sessions.is_known(session) {
+                if !self.knows(session) {
                     return Err(Why::UnknownSession);
                 }
                 match self.sessions.sequence(session, command.sequence) {

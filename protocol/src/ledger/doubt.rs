@@ -12,6 +12,7 @@ use super::accounts::{Accounts, Place};
 use super::model::{Account, Flags, Reason};
 use super::queue::{Key, Lane};
 use crate::ids::{Age, TxnId};
+use crate::planted::{Bug, is_planted};
 use crate::table::Table;
 
 /// A place in the order of waiting; smaller is older. The transaction makes it unique.
@@ -176,6 +177,14 @@ fn room(account: &Account, busy: Option<&Busy>, effect: &Effect) -> Fit {
 /// Room under one limit: `amount` more on the limited side, whose total is `used`, against the other side's `granted`.
 /// `taken` and `coming` are in doubt on the limited and on the other side.
 fn margin(used: u128, granted: u128, taken: u128, coming: u128, amount: u128) -> Result<Option<u128>, ()> {
+    let (mut coming, mut granted, mut taken) = (coming, granted, taken);
+    if is_planted(Bug::RejectedAtLow) {
+        coming = 0;
+    } else if is_planted(Bug::CreditInDoubtSpent) {
+        granted = granted.saturating_add(coming);
+    } else if is_planted(Bug::DebitInDoubtFree) {
+        taken = 0;
+    }
     let high = granted.saturating_add(coming).saturating_sub(used);
     if amount > high {
         return Err(());

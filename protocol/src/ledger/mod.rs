@@ -26,6 +26,8 @@ mod ids;
 pub mod model;
 pub mod output;
 mod pages;
+#[cfg(feature = "planted")]
+mod planted;
 mod posted;
 mod queue;
 pub mod records;
@@ -41,6 +43,7 @@ use std::collections::BTreeMap;
 use crate::ids::{AccountId, Attempt, Ballot, Epoch, GroupId, Slot, TxnId};
 use crate::message::command::Member;
 use crate::placement::map::ShardMap;
+use crate::planted::{Bug, is_planted};
 use crate::time::{LogTime, Span};
 use accounts::{Accounts, Place, Whereabouts};
 use apply::Work;
@@ -175,7 +178,8 @@ impl Ledger {
         assert!(self.work.is_none(), "entries are applied one after the other");
         assert_eq!(slot, self.applied, "entries are applied in their order");
         let work = Work::new(slot, entry);
-        self.time = self.time.max(work.time());
+        let latest = if is_planted(Bug::LogTimeBack) { LogTime(0) } else { self.time };
+        self.time = latest.max(work.time());
         self.work = Some(Box::new(work));
     }
 
@@ -245,7 +249,7 @@ impl Ledger {
     /// An account outside the log.
     pub fn read(&self, account: AccountId) -> ReadState {
         match self.accounts.whereabouts(account) {
-            Whereabouts::Here(place) if self.is_in_doubt(place) => ReadState::InDoubt,
+            Whereabouts::Here(place) if self.is_in_doubt(place) && !is_planted(Bug::ReadInDoubt) => ReadState::InDoubt,
             Whereabouts::Here(place) => ReadState::Ready(Some(self.accounts.row(place).account)),
             Whereabouts::Missing | Whereabouts::Nowhere => ReadState::Ready(None),
             Whereabouts::Elsewhere => ReadState::Moved,

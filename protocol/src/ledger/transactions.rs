@@ -21,6 +21,7 @@ use crate::ids::{Attempt, GroupId, TxnId};
 use crate::message::client::Why;
 use crate::message::command::{Begin, Decide, Prepare, Resolve, Verdict};
 use crate::message::txn::VoteKind;
+use crate::planted::{Bug, is_planted};
 use crate::time::LogTime;
 use crate::txn::table::{self, BeginRow, DecideRow, FenceRow, Held as HeldHere, Known, PrepareRow, Record, ResolveRow};
 
@@ -177,6 +178,20 @@ impl Transactions {
         }
     }
 
+    /// What has voted yes long ago and another group decides.
+    #[cfg(feature = "planted")]
+    pub(super) fn prepared_for_others(&self, group: GroupId, now: LogTime, patience: crate::time::Span) -> Vec<TxnId> {
+        let old = |held: &&Held| held.waiting.is_none() && held.coordinator != group && held.since + patience <= now;
+        self.held.values().filter(old).map(|held| held.txn).collect()
+    }
+
+    /// The effects of what has voted yes.
+    #[cfg(feature = "planted")]
+    pub(super) fn prepared_effects(&self) -> impl Iterator<Item = (TxnId, super::doubt::Effect)> {
+        let prepared = self.held.values().filter(|held| held.waiting.is_none());
+        prepared.flat_map(|held| held.effects.as_slice().iter().map(|effect| (held.txn, *effect)))
+    }
+
     /// Adds everything to a digest.
     pub(super) fn digest(&self, sum: &mut Sum) {
         for held in self.held.values() {
@@ -303,7 +318,8 @@ impl Ledger {
         } else {
             let own = self.transactions.is_live(txn) || self.queue.transfer(txn).is_some();
             let held = if own { HeldHere::Own } else { self.transactions.compare_held(txn, attempt) };
-            let row = table::prepare(self.ids.known(txn, digest), held);
+            let known = if is_planted(Bug::CreditUnchecked) { Known::Open } else { self.ids.known(txn, digest) };
+            let row = table::prepare(known, held);
             let rank = Rank { age, txn };
             let (effects, since, waiting) = (Effects::default(), self.time, None);
             let new = Held { txn, attempt, participants, coordinator, rank, transfer, digest, effects, since, waiting };
@@ -377,7 +393,7 @@ impl Ledger {
     }
 
     /// What is held under an id goes, without effect; whoever waited for it may move.
-    fn let_go(&mut self, txn: TxnId) -> Option<Held> {
+    pub(super) fn let_go(&mut self, txn: TxnId) -> Option<Held> {
         let held = self.transactions.held.remove(&txn)?;
         match held.waiting {
             Some(key) => {
@@ -459,6 +475,9 @@ impl Ledger {
                 TransferResult::Done(Outcome::Rejected(reason))
             }
         };
+        if is_planted(Bug::ForgottenOnDecision) {
+            self.transactions.forget(txn, attempt, self.group);
+        }
         outputs.push(Output::Txn(TxnOutput::Decided { txn, attempt, verdict }));
         self.tell(&askers, result, outputs);
     }
@@ -466,6 +485,9 @@ impl Ledger {
     fn take_effect(&mut self, held: &Held) {
         assert!(held.waiting.is_none(), "only what has voted yes takes effect");
         self.post(&held.transfer, held.digest, &held.effects);
+        if is_planted(Bug::OutcomeForgotten) && held.coordinator != self.group {
+            return;
+        }
         self.record(held.txn, Some(held.digest), Outcome::Committed, &held.effects);
     }
 
@@ -491,6 +513,8 @@ impl Ledger {
         };
         match table::resolve(known, held, verdict) {
             ResolveRow::Premature | ResolveRow::Unknown | ResolveRow::OtherCommit | ResolveRow::Contradiction => return,
+            #[cfg(feature = "planted")]
+            ResolveRow::Applied if is_planted(Bug::ResolvedTwice) => self.post_again(txn),
             ResolveRow::Acknowledge | ResolveRow::Applied | ResolveRow::Other => {}
             ResolveRow::Apply => {
                 let held = self.let_go(txn).expect("it was just compared");
@@ -512,6 +536,13 @@ impl Ledger {
             return CommandResult::Refused(Why::Moved);
         }
         let settled = self.ids.outcome(txn);
+        if is_planted(Bug::FenceNotRecorded) && settled.is_none() && !self.is_under_way(txn) {
+            return CommandResult::Settled(Outcome::Rejected(Reason::Fenced));
+        }
+        if is_planted(Bug::FencedUnderWay) && settled.is_none() {
+            self.record(txn, None, Outcome::Rejected(Reason::Fenced), &Effects::default());
+            return CommandResult::Settled(Outcome::Rejected(Reason::Fenced));
+        }
         let waiting = self.queue.transfer(txn);
         let fenced = Outcome::Rejected(Reason::Fenced);
         match table::fence(settled.is_some(), self.transactions.is_live(txn), waiting.is_some()) {

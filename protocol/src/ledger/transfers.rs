@@ -10,6 +10,7 @@ use super::queue::{Asker, Key, Lane, Operation, Waiter, WaitingTransfer};
 use crate::ids::{AccountId, Age, ShardId, TransferId, TxnId};
 use crate::message::command::ReadCommand;
 use crate::message::txn::VoteKind;
+use crate::planted::{Bug, is_planted};
 use crate::time::LogTime;
 use crate::txn::table::Known;
 
@@ -59,7 +60,9 @@ impl Ledger {
                 return Submitted::now(TransferResult::Done(Outcome::Rejected(Reason::IdConflict)));
             }
         }
-        if let Some(submitted) = self.attach(txn, digest, asker) {
+        if !is_planted(Bug::WaitingUnknown)
+            && let Some(submitted) = self.attach(txn, digest, asker)
+        {
             return submitted;
         }
         let effects = match self.effects_within(transfer, debit) {
@@ -108,7 +111,9 @@ impl Ledger {
     }
 
     fn reject_now(&mut self, txn: TxnId, digest: u128, reason: Reason) -> Submitted {
-        self.record(txn, Some(digest), Outcome::Rejected(reason), &Effects::default());
+        if !is_planted(Bug::RejectionNotRecorded) {
+            self.record(txn, Some(digest), Outcome::Rejected(reason), &Effects::default());
+        }
         Submitted::now(TransferResult::Done(Outcome::Rejected(reason)))
     }
 
@@ -177,6 +182,7 @@ impl Ledger {
         };
         match sides {
             Sides::Debit => flow.sent = flow.sent.wrapping_add(transfer.amount),
+            Sides::Credit if is_planted(Bug::ReceivedNotCounted) => {}
             Sides::Credit => flow.received = flow.received.wrapping_add(transfer.amount),
             Sides::Both => {}
         }
@@ -281,6 +287,8 @@ impl Ledger {
     /// Ends the waiting of one operation, or one session, whose time has come; false if there is none. What is
     /// prepared never expires (hazard S10), and that something has waited too long is no outcome (hazard L10).
     pub(super) fn expire_one(&mut self, outputs: &mut Vec<Output>) -> bool {
+        #[cfg(feature = "planted")]
+        self.lose_holds(Bug::PreparedExpires, self.time);
         let Some(key) = self.queue.expired(self.time) else { return self.sessions.expire_one(self.time) };
         let waiter = self.dequeue(key);
         match waiter.operation {

@@ -120,6 +120,7 @@ pub use replica::{Replica, ReplicaConfig};
 use bytes::Bytes;
 
 use crate::ids::{NodeId, ReplicaId};
+use crate::planted::{Bug, is_planted};
 
 /// Bytes of entries in one part of a promise, a synchronisation or a catch-up: a part fits a peer's frame with room
 /// for one entry of any size that a client can cause.
@@ -139,12 +140,17 @@ fn node_of(nodes: &[NodeId], replica: ReplicaId) -> Option<NodeId> {
     nodes.get((replica.0 as usize).checked_sub(1)?).copied()
 }
 
+/// The limit of a part; a bug that needs several has small ones, since simulated transfers never fill a large one.
+fn part_bytes() -> usize {
+    if is_planted(Bug::SynchronisedInParts) { 1 } else { PART_BYTES }
+}
+
 /// Splits entries into parts of about [`PART_BYTES`]; at least one part, which may be empty.
 fn parts(entries: &[Bytes]) -> Vec<Vec<Bytes>> {
     let mut parts = vec![Vec::new()];
     let mut bytes = 0;
     for entry in entries {
-        if bytes > 0 && bytes + entry.len() > PART_BYTES {
+        if bytes > 0 && bytes + entry.len() > part_bytes() {
             parts.push(Vec::new());
             bytes = 0;
         }

@@ -33,6 +33,7 @@ use std::cmp::Ordering;
 
 use crate::ids::Ballot;
 use crate::message::command::Verdict;
+use crate::planted::{Bug, is_planted};
 use crate::time::Span;
 
 /// What a serving coordinator knows of an attempt.
@@ -63,6 +64,8 @@ pub(super) enum Answer {
 /// If something is known of an attempt that a newer leader began.
 pub(super) fn answer(serving: Ballot, asked: Ballot, known: Known) -> (&'static str, Answer) {
     match (asked.cmp(&serving), known) {
+        (Ordering::Greater, _) if is_planted(Bug::DeposedPresumes) => ("I1", Answer::Resolve(Verdict::Abort)),
+        (_, Known::UnderWay) if is_planted(Bug::UndecidedPresumed) => ("I2", Answer::Resolve(Verdict::Abort)),
         (Ordering::Greater, known) => {
             let nothing = matches!(known, Known::Nothing | Known::Replaced);
             assert!(nothing, "records of a newer ballot are not applied before that leader's first entry");

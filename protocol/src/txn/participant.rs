@@ -17,6 +17,7 @@ use crate::message::Message;
 use crate::message::command::{Command, Prepare, Resolve};
 use crate::message::local::{Follow, LocalMessage, Serve};
 use crate::message::txn::{Inquire, Redirect, Resolved, TxnMessage, Vote, VoteKind};
+use crate::planted::{Bug, is_planted};
 use crate::role::{Address, Effects, Input, Role, RoleKind};
 use crate::time::{Span, Time};
 
@@ -190,7 +191,12 @@ impl Serving {
             return ignore("a prepare beyond the limit", cx);
         }
         let due = cx.now + cx.desk.inquire_after;
-        self.insert(key, Entry::new(coordinator, Some(from.node), due));
+        let mut entry = Entry::new(coordinator, Some(from.node), due);
+        if is_planted(Bug::VotedOnReceipt) {
+            entry.vote = Some((VoteKind::Yes, prepare.age.counter));
+            entry.tell(key, cx);
+        }
+        self.insert(key, entry);
         self.proposals.push(Command::Prepare(prepare));
     }
 
@@ -199,6 +205,13 @@ impl Serving {
         cx.desk.peers.heard(from.group, from.node);
         let key = (resolve.txn, resolve.attempt);
         let due = cx.now + cx.desk.inquire_after;
+        if is_planted(Bug::NeverResolved) {
+            return;
+        }
+        if is_planted(Bug::ResolvedOnReceipt) {
+            let resolved = Resolved { txn: resolve.txn, attempt: resolve.attempt, group: cx.desk.me.group };
+            cx.effects.send_txn(from, TxnMessage::Resolved(resolved));
+        }
         match self.attempts.get_mut(&key) {
             Some(entry) => {
                 entry.node = Some(from.node);
@@ -277,6 +290,9 @@ impl Serving {
         let inquire = Inquire { txn: key.0, attempt: key.1, group: cx.desk.me.group };
         let node = cx.desk.peers.rotate(entry.coordinator, entry.asked);
         let coordinator = entry.coordinator;
+        if is_planted(Bug::NeverAsks) {
+            return self.arm(key, cx.now + cx.desk.inquire_after);
+        }
         let due = cx.now + Span(cx.desk.inquire_after.0 << entry.asked.min(DOUBLINGS));
         entry.asked = entry.asked.saturating_add(1);
         send(coordinator, node, TxnMessage::Inquire(inquire), cx);

@@ -6,6 +6,7 @@
 
 use crate::ledger::model::Reason;
 use crate::message::command::Verdict;
+use crate::planted::{Bug, is_planted};
 
 /// What the id index says about the id and the content of a transaction.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -206,6 +207,7 @@ pub fn prepare(known: Known, held: Held) -> PrepareRow {
         (Known::Open, Held::This { waiting: false }) => PrepareRow::Repeat,
         (Known::Open, Held::This { waiting: true }) => PrepareRow::Quiet,
         (Known::Open, Held::Older { waiting: true }) => PrepareRow::Replace,
+        (Known::Open, Held::Older { waiting: false }) if is_planted(Bug::YesReplaced) => PrepareRow::Replace,
         (Known::Open, Held::Older { waiting: false }) => PrepareRow::Unresolved,
         (Known::Open, Held::Newer) => PrepareRow::Stale,
     }
@@ -240,6 +242,9 @@ pub fn decide(record: Record, prepared: bool, verdict: Verdict) -> DecideRow {
     match (record, verdict) {
         (Record::Nothing, _) => DecideRow::NoBegin,
         (Record::LiveOther | Record::EndedOlder | Record::EndedNewer, _) => DecideRow::OtherAttempt,
+        (Record::Ended, Verdict::Abort) if is_planted(Bug::SecondDecision) => DecideRow::Abort,
+        (Record::Ended, Verdict::Reject(reason)) if is_planted(Bug::SecondDecision) => DecideRow::Reject(reason),
+        (Record::Ended, Verdict::Commit) if is_planted(Bug::SecondDecision) => DecideRow::Commit,
         (Record::Ended, _) => DecideRow::Second,
         (Record::Live, Verdict::Commit) if !prepared => DecideRow::Unprepared,
         (Record::Live, Verdict::Commit) => DecideRow::Commit,
@@ -265,6 +270,7 @@ pub fn resolve(known: Known, held: Held, verdict: Verdict) -> ResolveRow {
         (Held::Older { .. } | Held::Newer, ..) if commit => ResolveRow::OtherCommit,
         // A conflict speaks of the content of one attempt only.
         (Held::Older { .. }, _, Verdict::Reject(reason)) if reason != Reason::IdConflict => ResolveRow::ReleaseOlder,
+        (Held::Newer, ..) if is_planted(Bug::OlderAbortReleases) => ResolveRow::Release,
         (Held::Older { .. } | Held::Newer, ..) => ResolveRow::Other,
         (Held::Nothing, Known::Committed, Verdict::Commit) => ResolveRow::Applied,
         (Held::Nothing, Known::Committed, Verdict::Reject(_)) => ResolveRow::Contradiction,

@@ -10,9 +10,11 @@ pub mod contests;
 pub mod exactly_once;
 pub mod limits;
 pub mod liveness;
+pub mod log_time;
 pub mod lookups;
 pub mod reads;
 pub mod refusals;
+pub mod rejections;
 pub mod serializable;
 pub mod sessions;
 #[cfg(test)]
@@ -171,7 +173,9 @@ impl Checkers {
                 Box::new(limits::Limits),
                 Box::new(exactly_once::ExactlyOnce),
                 Box::new(atomicity::Atomicity),
+                Box::new(log_time::LogTime),
                 Box::new(reads::Reads),
+                Box::new(rejections::Rejections),
                 Box::new(serializable::Serializable),
                 Box::new(accounts::Accounts),
                 Box::new(lookups::Lookups),

@@ -32,6 +32,9 @@ const SEEDS: u64 = 100;
 /// # Errors
 /// If standard output or the trace's file fails.
 pub fn sim(args: &SimArgs, format: Format) -> Outcome {
+    if let Some(names) = &args.planted {
+        return super::planted::planted(names, args);
+    }
     let stop = watch::interruption()?;
     match (args.seed, args.failovers) {
         (Some(seed), _) => one(args, &Plan { seed, with: args.with.clone() }, format, &stop),

@@ -9,6 +9,7 @@ use crate::message::PaxosMessage;
 use crate::message::command::{Content, Entry, Member};
 use crate::message::local::AppliedTo;
 use crate::message::paxos::{Prepare, Promise};
+use crate::planted::{Bug, is_planted};
 use crate::role::{Effects, RoleKind};
 use crate::time::{Span, Time};
 use crate::wire::codec::from_slice;
@@ -96,7 +97,10 @@ pub(super) struct Adopted {
 impl Leader {
     /// Takes a new ballot and makes it durable at the own replica before anybody else is asked (hazard S22).
     pub(super) fn stand(&mut self, effects: &mut Effects) {
-        let ballot = Ballot { round: self.highest.round + 1, replica: self.me };
+        let mut ballot = Ballot { round: self.highest.round + 1, replica: self.me };
+        if is_planted(Bug::BallotContinued) && self.highest == self.config.promise && self.highest.replica == self.me {
+            ballot = self.highest;
+        }
         self.highest = ballot;
         effects.note("stand", format!("with {ballot}"));
         self.state = State::Candidate(Box::new(Candidate {
@@ -213,7 +217,8 @@ impl Leader {
         }
         let State::Candidate(candidate) = &self.state else { return };
         let heard = candidate.whole().count();
-        let sure = candidate.whole().filter(|(_, promise)| !promise.doubtful).count();
+        let sure = |promise: &Promise| !promise.doubtful || is_planted(Bug::DoubtfulVotes);
+        let sure = candidate.whole().filter(|(_, promise)| sure(promise)).count();
         let all = heard == self.config.nodes.len();
         // Without a first entry the group has not begun, as far as is known: its first leader needs everybody. A replica
         // in doubt counts only when nobody is missing (hazard S28).
@@ -223,7 +228,7 @@ impl Leader {
             return; // Members become known when the first entry, which is chosen, is applied here.
         }
         let target = candidate.whole().map(|(_, promise)| promise.chosen).max().unwrap_or_default();
-        if candidate.chosen < target {
+        if candidate.chosen < target && !is_planted(Bug::ProposedBelowChosen) {
             return; // The own replica is fetching it.
         }
         let adopted = self.adopt(all);
@@ -252,7 +257,16 @@ impl Leader {
         let mut winner = own;
         // A log in doubt may win: its intact part was accepted, and with a quorum of sure promises nothing chosen is lost.
         for (_, promise) in candidate.whole() {
-            if best(promise) > best(winner) {
+            let better = if is_planted(Bug::AnyLogAdopted) {
+                true
+            } else if is_planted(Bug::OwnLogAdopted) {
+                false
+            } else if is_planted(Bug::LongestLogAdopted) {
+                promise.length > winner.length
+            } else {
+                best(promise) > best(winner)
+            };
+            if better {
                 winner = promise;
             }
         }

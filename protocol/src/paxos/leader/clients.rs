@@ -5,6 +5,7 @@ use crate::ledger::model::ItemResult;
 use crate::ledger::output::{ClientOutput, CommandResult};
 use crate::message::client::{CreatedDone, FenceCall, Refused, Response, SettledDone, TransfersDone, Why};
 use crate::message::command::{ClientCommand, CommandKind, Fence};
+use crate::planted::{Bug, is_planted};
 use crate::role::Effects;
 use crate::time::Span;
 
@@ -29,7 +30,7 @@ impl Waiting {
     }
 
     fn is_complete(&self) -> bool {
-        self.open.is_some_and(|open| open == self.early)
+        self.open.is_some_and(|open| open == self.early || is_planted(Bug::AnsweredWhileWaiting))
     }
 
     fn into_response(mut self) -> Response {

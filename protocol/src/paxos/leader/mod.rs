@@ -18,6 +18,7 @@ use crate::message::command::Member;
 use crate::message::local::Follow;
 use crate::message::operator::{LeaderPhase, LeaderStatus, OperatorAnswer, OperatorCall};
 use crate::message::{LocalMessage, Message, PaxosMessage};
+use crate::planted::{Bug, is_planted};
 use crate::quorum::Quorum;
 use crate::rng::Rng;
 use crate::role::{Address, Effects, Input, Role, RoleKind};
@@ -206,9 +207,11 @@ impl Leader {
             State::Leading(leading) => leading.founders.as_ref(),
             _ => None,
         };
-        self.members.as_ref().or(founders).is_none_or(|members| {
+        let members = self.members.as_ref().or(founders);
+        let admits = members.is_none_or(|members| {
             members.iter().any(|m| m.replica == replica && m.node == node && m.directory == directory)
-        })
+        });
+        admits || is_planted(Bug::StrangerVotes)
     }
 
     fn send_all(&self, message: &PaxosMessage, effects: &mut Effects) {

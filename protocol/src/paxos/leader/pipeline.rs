@@ -13,6 +13,7 @@ use crate::message::paxos::{
 use crate::message::{LocalMessage, PaxosMessage};
 use crate::paxos::window::Window;
 use crate::paxos::{PART_BYTES, parts};
+use crate::planted::{Bug, is_planted};
 use crate::quorum::Quorum;
 use crate::role::{Effects, RoleKind};
 use crate::time::{LogTime, Span, Time};
@@ -103,6 +104,12 @@ impl Leading {
     fn accepted_by(&self, quorum: Quorum) -> Slot {
         let mut lengths: Vec<Slot> = self.peers.values().filter(|p| p.promised).map(|p| p.accepted).collect();
         lengths.sort_unstable_by(|a, b| b.cmp(a));
+        if is_planted(Bug::AcceptedTwice) {
+            lengths.insert(0, lengths.first().copied().unwrap_or_default());
+        }
+        if is_planted(Bug::OwnDiskAlone) {
+            return self.peers.get(&self.own).map_or(Slot(0), |peer| peer.accepted);
+        }
         lengths.get(quorum.size() - 1).copied().unwrap_or_default()
     }
 
@@ -134,7 +141,7 @@ impl Leader {
             founders: adopted.members,
             peers: self.config.nodes.iter().map(|node| (*node, Peer::new(now))).collect(),
             log,
-            serving: None,
+            serving: is_planted(Bug::ServesUnapplied).then_some((LogTime(0), now)),
             rounds: Rounds::default(),
             next_heartbeat: now,
             next_check: now + self.config.heartbeat,
@@ -192,6 +199,7 @@ impl Leader {
     pub(super) fn on_late_promise(&mut self, node: NodeId, promise: &Promise, effects: &mut Effects) {
         let now = self.now;
         let State::Leading(leading) = &mut self.state else { return };
+        let length = leading.log.length();
         let Some(peer) = leading.peers.get_mut(&node) else { return };
         if peer.promised || !promise.last {
             return;
@@ -199,6 +207,9 @@ impl Leader {
         peer.heard = now;
         // Its chosen length says nothing about this log: it may have learned what was chosen under a newer ballot. Only
         // what is accepted under this one counts.
+        if is_planted(Bug::LatePromiseChooses) {
+            peer.accepted = promise.chosen.min(length);
+        }
         self.welcome(node, promise.chosen, 0, effects);
     }
 
@@ -268,7 +279,7 @@ impl Leader {
     pub(super) fn on_accepted(&mut self, node: NodeId, accepted: &Accepted, effects: &mut Effects) {
         let (now, own) = (self.now, self.config.node);
         let State::Leading(leading) = &mut self.state else { return };
-        if leading.ballot != accepted.ballot {
+        if leading.ballot != accepted.ballot && !is_planted(Bug::OlderAcceptanceCounted) {
             return;
         }
         let length = leading.log.length();
@@ -407,7 +418,7 @@ impl Leader {
         }
         let hangs = now.since(leading.disk_at) >= timeout;
         let alone = !self.quorum.is_quorum(heard);
-        if !alone && !hangs {
+        if (!alone && !hangs) || is_planted(Bug::LeadsAlone) {
             return false;
         }
         effects.note("step_down", format!("{heard} heard, disk hangs: {hangs}"));

@@ -8,6 +8,7 @@ use crate::message::LocalMessage;
 use crate::message::client::{ReadCall, Refused, Response, Why};
 use crate::message::local::{ConfirmedReads, ReadTicket};
 use crate::message::paxos::HeartbeatAck;
+use crate::planted::{Bug, is_planted};
 use crate::role::{Effects, RoleKind};
 use crate::time::Span;
 
@@ -60,7 +61,11 @@ impl Leader {
             effects.reply(origin, Response::Refused(refused));
             return;
         }
-        leading.rounds.arrived.push(ReadTicket { origin, account: read.account, deadline: read.deadline });
+        let ticket = ReadTicket { origin, account: read.account, deadline: read.deadline };
+        match &mut leading.rounds.open {
+            Some(open) if is_planted(Bug::ReadJoinsRound) => open.reads.push(ticket),
+            _ => leading.rounds.arrived.push(ticket),
+        }
     }
 
     /// Begins a round for the reads that have arrived, unless one is under way.
@@ -72,6 +77,9 @@ impl Leader {
         let reads = std::mem::take(&mut leading.rounds.arrived);
         let round = leading.rounds.last + 1;
         let at = leading.log.chosen();
+        if is_planted(Bug::ReadUnconfirmed) {
+            return effects.send_local(RoleKind::Replica, LocalMessage::Read(ConfirmedReads { at, reads }));
+        }
         leading.rounds.open = Some(Open { round, answered: BTreeSet::new(), at, reads });
         self.beat(effects);
     }
@@ -83,7 +91,7 @@ impl Leader {
         let quorum = self.quorum;
         let State::Leading(leading) = &mut self.state else { return };
         let Some(open) = &mut leading.rounds.open else { return };
-        if ack.round < open.round {
+        if ack.round < open.round && !is_planted(Bug::OlderRoundConfirms) {
             return; // It began before these reads arrived.
         }
         open.answered.insert(node);

@@ -51,7 +51,9 @@ impl Replica {
         if prepare.ballot > self.promise {
             self.promise = prepare.ballot;
             self.sync = None;
-            self.persist(vec![Record::Promise(prepare.ballot)], effects);
+            if !is_planted(Bug::PromiseNotWritten) {
+                self.persist(vec![Record::Promise(prepare.ballot)], effects);
+            }
             effects.send_local(RoleKind::Leader, LocalMessage::Promised(prepare.ballot));
         }
         self.send_promise(node, &prepare, effects);
@@ -64,6 +66,9 @@ impl Replica {
 
     /// Whether the candidate is a member with the directory that it was admitted with, as far as is known here.
     fn admits(&self, node: NodeId, prepare: &Prepare) -> bool {
+        if is_planted(Bug::StrangerVotes) {
+            return true;
+        }
         if node_of(&self.config.nodes, prepare.ballot.replica) != Some(node) {
             return false;
         }
@@ -113,7 +118,8 @@ impl Replica {
         if !self.has_promised(node, message.ballot, effects) {
             return;
         }
-        if self.is_synchronised(message.ballot) {
+        let goes_on = is_planted(Bug::SynchronisedInParts) && message.start > message.from;
+        if self.is_synchronised(message.ballot) && !goes_on {
             self.acknowledge(node, effects); // It came before; the acknowledgement may have been lost.
             return;
         }
@@ -165,7 +171,8 @@ impl Replica {
         }
         sync.entries.extend(part.entries);
         if !part.last {
-            return None;
+            let whole = self.sync.as_ref().filter(|_| is_planted(Bug::SynchronisedInParts));
+            return whole.map(|sync| (sync.from, sync.entries.clone()));
         }
         self.sync.take().map(|sync| (sync.from, sync.entries))
     }
@@ -174,6 +181,9 @@ impl Replica {
     pub(super) fn on_accept(&mut self, node: NodeId, accept: Accept, effects: &mut Effects) {
         if !is_planted(Bug::PromiseIgnored) && !self.has_promised(node, accept.ballot, effects) {
             return;
+        }
+        if is_planted(Bug::AcceptedUnsynchronised) && !self.doubtful && accept.slot <= self.log.length() {
+            (self.promise, self.accepted) = (accept.ballot, accept.ballot);
         }
         if !self.is_synchronised(accept.ballot) || accept.slot > self.log.length() {
             self.ask(node, accept.ballot, effects);
@@ -193,7 +203,7 @@ impl Replica {
         if !self.has_promised(node, commit.ballot, effects) {
             return;
         }
-        if self.is_synchronised(commit.ballot) {
+        if self.is_synchronised(commit.ballot) || is_planted(Bug::CommitAcrossBallots) {
             self.choose(commit.chosen);
         } else {
             self.ask(node, commit.ballot, effects);
@@ -202,7 +212,7 @@ impl Replica {
 
     /// The leader is there.
     pub(super) fn on_heartbeat(&mut self, node: NodeId, heartbeat: Heartbeat, effects: &mut Effects) {
-        if heartbeat.ballot < self.promise {
+        if heartbeat.ballot < self.promise && !is_planted(Bug::HeartbeatBelowPromise) {
             self.refuse(node, heartbeat.ballot, effects);
             return;
         }
@@ -238,6 +248,9 @@ impl Replica {
 
     /// Tells the leader what this replica lacks, not too often.
     pub(super) fn ask(&mut self, node: NodeId, ballot: Ballot, effects: &mut Effects) {
+        if is_planted(Bug::MissedNotAsked) {
+            return;
+        }
         let synchronised = self.is_synchronised(ballot);
         let from = if synchronised { self.log.length() } else { self.log.chosen() };
         let missing = Missing { ballot, synchronised, from, nonce: self.config.seed };

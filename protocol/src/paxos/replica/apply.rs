@@ -6,6 +6,7 @@ use crate::log::record::Record;
 use crate::message::LocalMessage;
 use crate::message::local::{AppliedTo, Serve};
 use crate::paxos::PART_BYTES;
+use crate::planted::{Bug, is_planted};
 use crate::role::{Effect, Effects, RoleKind};
 
 use super::Replica;
@@ -68,6 +69,7 @@ impl Replica {
         {
             let own = members.iter().find(|member| member.replica == self.me);
             self.foreign = own.is_none_or(|member| member.directory != self.config.directory);
+            self.foreign &= !is_planted(Bug::StrangerVotes);
             if self.foreign {
                 effects.note("foreign", "this directory is not the one that the group admitted".to_owned());
             }
@@ -80,7 +82,8 @@ impl Replica {
         if self.serving == Some(leader) {
             return;
         }
-        let mine = leader.replica == self.me && leader > self.recovered && leader == self.promise;
+        let fresh = leader > self.recovered || is_planted(Bug::BallotContinued);
+        let mine = leader.replica == self.me && fresh && leader == self.promise;
         if mine {
             outputs.clear(); // Of entries before the first one of this ballot: nobody here waits for them.
             self.serving = Some(leader);

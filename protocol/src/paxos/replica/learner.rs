@@ -7,6 +7,7 @@ use crate::log::record::{LearnRecord, Record};
 use crate::message::PaxosMessage;
 use crate::message::paxos::{ChosenEntries, FetchChosen};
 use crate::paxos::PART_BYTES;
+use crate::planted::{Bug, is_planted};
 use crate::role::{Effect, Effects, RoleKind};
 use crate::time::{Span, Time};
 
@@ -120,7 +121,7 @@ impl Replica {
         let start = self.log.chosen();
         for (index, entry) in entries.iter().enumerate() {
             let slot = start.plus(index);
-            if self.log.get(slot).is_some_and(|own| own != entry) {
+            if self.log.get(slot).is_some_and(|own| own != entry) && !is_planted(Bug::LearnedWithoutCut) {
                 self.cut(slot);
             }
             if slot == self.log.length() {
@@ -150,6 +151,10 @@ impl Replica {
     pub(super) fn retry_catch_up(&mut self, effects: &mut Effects) {
         let Some(catch_up) = &mut self.catch_up else { return };
         if self.now < catch_up.retry {
+            return;
+        }
+        if is_planted(Bug::CatchUpOnce) {
+            catch_up.retry = self.now + RETRY;
             return;
         }
         let others: Vec<NodeId> = self.config.nodes.iter().copied().filter(|node| *node != self.config.node).collect();

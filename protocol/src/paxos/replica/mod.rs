@@ -8,6 +8,8 @@ mod acceptor;
 mod apply;
 mod learner;
 mod operator;
+#[cfg(feature = "planted")]
+mod planted;
 mod reads;
 
 use std::collections::VecDeque;
@@ -78,6 +80,8 @@ pub struct Replica {
     // What the leader was last told.
     told: Option<(Option<LogTime>, Option<Slot>)>,
     reads: reads::Reads,
+    #[cfg(feature = "planted")]
+    captured: Vec<planted::Captured>,
     now: Time,
 }
 
@@ -110,6 +114,8 @@ impl Replica {
             hint: Follow { leader: None, no_quorum: false },
             told: None,
             reads: reads::Reads::default(),
+            #[cfg(feature = "planted")]
+            captured: Vec::new(),
             now: Time(0),
             config,
         }

@@ -14,6 +14,7 @@ use crate::message::LocalMessage;
 use crate::message::client::{FenceCall, ReadDone, Refused, Response, SettledDone, Why};
 use crate::message::command::{Command, ReadCommand};
 use crate::message::local::{ConfirmedReads, ReadTicket};
+use crate::planted::{Bug, is_planted};
 use crate::role::{Effects, RoleKind};
 use crate::time::{Span, Time};
 
@@ -52,7 +53,7 @@ impl Reads {
 
 impl Replica {
     pub(super) fn on_confirmed_reads(&mut self, reads: ConfirmedReads, effects: &mut Effects) {
-        if self.serving.is_none() {
+        if self.serving.is_none() && !is_planted(Bug::ServesUnapplied) {
             for read in reads.reads {
                 effects.reply(read.origin, self.not_leader());
             }
@@ -72,6 +73,8 @@ impl Replica {
                 self.serve_read(ticket, effects);
             }
         }
+        #[cfg(feature = "planted")]
+        self.serve_captured(effects);
         let quiet: Vec<AccountId> =
             self.reads.parked.keys().copied().filter(|account| self.is_quiet(*account)).collect();
         for account in quiet {
@@ -90,6 +93,8 @@ impl Replica {
         match self.ledger.read(ticket.account) {
             ReadState::Ready(account) => self.answer_read(ticket, account, effects),
             ReadState::Moved => effects.reply(ticket.origin, Response::refused(Why::Moved)),
+            #[cfg(feature = "planted")]
+            ReadState::InDoubt if self.capture(ticket) => {}
             ReadState::InDoubt => {
                 let drained = self.reads.drained.get(&ticket.account).map(|at| *at + DRAIN_EVERY);
                 let ask_at = (self.now + GRACE).max(drained.unwrap_or_default());
@@ -154,6 +159,8 @@ impl Replica {
 
     /// This node no longer leads: whoever waits asks another one.
     pub(super) fn refuse_reads(&mut self, effects: &mut Effects) {
+        #[cfg(feature = "planted")]
+        self.captured.clear();
         let reads = std::mem::take(&mut self.reads);
         let confirmed = reads.confirmed.into_iter().flat_map(|reads| reads.reads);
         let parked = reads.parked.into_values().flat_map(|parked| parked.tickets).map(|(ticket, _)| ticket);

@@ -7,6 +7,7 @@ use crate::ids::{Attempt, GroupId, TxnId};
 use crate::ledger::model::{Outcome, Transfer};
 use crate::message::TxnMessage;
 use crate::message::command::{Command, Forget, Resolve, Verdict};
+use crate::planted::{Bug, is_planted};
 use crate::role::RoleKind;
 use crate::time::{Span, Time};
 use crate::txn::label;
@@ -61,7 +62,8 @@ impl Endings {
     pub(super) fn tell(&mut self, key: Key, cx: &mut Cx<'_>) {
         let Some(ending) = self.open.get_mut(&key) else { return };
         self.timers.remove(&(ending.due, key));
-        if ending.verdict == Verdict::Abort && ending.sends >= ABORT_SENDS {
+        let told_once = is_planted(Bug::ForgottenOnSending) && ending.sends > 0;
+        if (ending.verdict == Verdict::Abort && ending.sends >= ABORT_SENDS) || told_once {
             self.load.sub(&ending.unacknowledged);
             self.open.remove(&key);
             cx.effects.trace("abort_presumed", || label(key.0, key.1));

@@ -14,6 +14,7 @@ use crate::message::client::{Refused, Response, Why};
 use crate::message::command::{Begin, ClientCommand, Command, Decide, Prepare, Resolve, Verdict};
 use crate::message::local::LocalMessage;
 use crate::message::txn::{Inquire, Redirect, Resolved, TxnMessage, Vote, VoteKind};
+use crate::planted::{Bug, is_planted};
 use crate::role::{Address, Effect, Effects, RoleKind};
 use crate::time::{LogTime, Span, Time};
 use crate::txn::inquiry::{self, Answer, Known, Takeover};
@@ -101,6 +102,10 @@ impl Serving {
         let (row, action) = inquiry::takeover(verdict, remaining, others.len());
         cx.effects.trace("taken_over", || format!("{row} {}", label(txn, attempt)));
         self.counter = self.counter.max(age.counter);
+        let forgotten = if verdict.is_some() { Bug::DecisionsForgotten } else { Bug::UndecidedForgotten };
+        if is_planted(forgotten) {
+            return;
+        }
         let (mut current, past) = match action {
             Takeover::Tell(verdict) => return self.endings.insert(key, verdict, transfer, others, cx.now),
             Takeover::Forget => return self.endings.insert(key, Verdict::Abort, transfer, Vec::new(), cx.now),
@@ -116,7 +121,7 @@ impl Serving {
         let found =
             Txn { transfer, age, participants, waiters: Vec::new(), tries: 0, due: None, current: Some(current) };
         assert!(self.txns.insert(txn, found).is_none(), "a transaction has one undecided attempt at most");
-        self.settle(txn);
+        self.settle(txn, cx);
         self.arm(txn, Some(cx.now));
     }
 
@@ -206,7 +211,8 @@ impl Serving {
         let latest = txn.waiters.iter().map(|waiter| self.requests.give_up(*waiter)).max();
         let give_up = latest.unwrap_or(cx.now);
         cx.desk.number += 1;
-        let attempt = Attempt { ballot: self.ballot, number: cx.desk.number };
+        let number = if is_planted(Bug::SameAttempt) { 1 } else { cx.desk.number };
+        let attempt = Attempt { ballot: self.ballot, number };
         let current = Try::new(attempt, txn.participants.len(), give_up);
         self.proposals.push(Command::Begin(Begin {
             txn: id,
@@ -227,14 +233,14 @@ impl Serving {
             TxnOutput::Begun { txn, attempt } => {
                 if let Some(current) = self.trying(txn, attempt) {
                     current.begun = true;
-                    self.settle(txn);
+                    self.settle(txn, cx);
                 }
             }
             TxnOutput::Voted { txn, attempt, coordinator, vote, counter } if coordinator == cx.desk.me.group => {
                 self.counter = self.counter.max(counter);
                 if let Some(current) = self.trying(txn, attempt) {
                     current.vote(0, vote);
-                    self.settle(txn);
+                    self.settle(txn, cx);
                 }
             }
             TxnOutput::Decided { txn, attempt, verdict } => self.on_decided(txn, attempt, verdict, cx),
@@ -270,8 +276,9 @@ impl Serving {
     }
 
     // Proposes the verdict if the votes yield one.
-    fn settle(&mut self, id: TxnId) {
-        let Some(current) = self.txns.get_mut(&id).and_then(|txn| txn.current.as_mut()) else { return };
+    fn settle(&mut self, id: TxnId, cx: &mut Cx<'_>) {
+        let Some(txn) = self.txns.get_mut(&id) else { return };
+        let Some(current) = &mut txn.current else { return };
         if current.proposed.is_some() {
             return;
         }
@@ -279,6 +286,11 @@ impl Serving {
             assert!(current.begun, "a decision never overtakes its Begin (hazard S9)");
             current.proposed = Some(verdict);
             self.proposals.push(Command::Decide(Decide { txn: id, attempt: current.attempt, verdict }));
+            if is_planted(Bug::AnsweredOnProposal) && verdict == Verdict::Commit {
+                for waiter in txn.waiters.drain(..) {
+                    self.requests.finish(waiter, TransferResult::Done(Outcome::Committed), false, cx.effects);
+                }
+            }
         }
     }
 
@@ -299,6 +311,9 @@ impl Serving {
             (Verdict::Commit, _) => self.finish(id, TransferResult::Done(Outcome::Committed), false, cx),
             (Verdict::Reject(reason), _) => {
                 self.finish(id, TransferResult::Done(Outcome::Rejected(reason)), false, cx);
+            }
+            (Verdict::Abort, _) if is_planted(Bug::AbortIsFinal) => {
+                self.finish(id, TransferResult::Done(Outcome::Rejected(Reason::Fenced)), false, cx);
             }
             (Verdict::Abort, Cause::Moved) => self.finish(id, TransferResult::Moved, false, cx),
             (Verdict::Abort, Cause::Busy) => self.finish(id, TransferResult::Retry, false, cx),
@@ -348,10 +363,11 @@ impl Serving {
             return self.on_stray_vote(from, vote, cx);
         };
         let place = txn.others().iter().position(|group| *group == vote.group);
-        match (place, txn.trying(vote.attempt)) {
+        let counted = if is_planted(Bug::OlderVoteCounted) { None } else { Some(vote.attempt) };
+        match (place, txn.current.as_mut().filter(|current| counted.is_none_or(|it| it == current.attempt))) {
             (Some(place), Some(current)) => {
                 current.vote(place + 1, vote.vote);
-                self.settle(vote.txn);
+                self.settle(vote.txn, cx);
             }
             _ => self.on_stray_vote(from, vote, cx),
         }
@@ -457,7 +473,7 @@ impl Serving {
         let attempt = current.attempt;
         cx.effects.trace("given_up", || label(id, attempt));
         if begun {
-            self.settle(id);
+            self.settle(id, cx);
         } else {
             self.answer_late(id, unavailable, cx);
         }
