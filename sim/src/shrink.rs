@@ -107,7 +107,7 @@ pub fn shrink(
     let mut search = Search {
         simulation,
         stop,
-        until: Instant::now() + limits.time,
+        until: wall_clock() + limits.time,
         limits,
         wanted: (violation.checker, violation.class),
         best: plan.clone(),
@@ -119,6 +119,12 @@ pub fn shrink(
     };
     search.descend();
     Some(Shrunk { plan: search.best, events: search.events, before: outcome.events, runs: search.runs })
+}
+
+/// The time that the user waits, which nothing inside a run can see.
+#[expect(clippy::disallowed_methods, reason = "it bounds the search between runs, and no run depends on it")]
+fn wall_clock() -> Instant {
+    Instant::now()
 }
 
 impl Search<'_> {
@@ -138,7 +144,7 @@ impl Search<'_> {
     }
 
     fn is_over(&self) -> bool {
-        self.runs >= self.limits.runs || self.stop.load(Ordering::Relaxed) || Instant::now() >= self.until
+        self.runs >= self.limits.runs || self.stop.load(Ordering::Relaxed) || wall_clock() >= self.until
     }
 
     /// Tries a step as it is, and with other draws.
