@@ -27,7 +27,7 @@ cargo build --release --workspace --quiet
 step "simulator seeds from the commit"
 from=$(( 0x$(git rev-parse --short=7 HEAD 2>/dev/null || echo 1) ))
 echo "base seed $from"
-DRACHMA_SEED_FROM=$from DRACHMA_SEEDS=${DRACHMA_SEEDS:-300} cargo test --release --quiet -p drachma-sim --test seeds
+target/release/drachma sim --seeds "${DRACHMA_SEEDS:-200}" --from "$from"
 
 step "the sample on an embedded cluster"
 target/release/drachma run --embedded samples/first.csv --expect samples/first.expected.json
