@@ -66,7 +66,7 @@ impl ClientOptions {
     pub fn draw(rng: &mut Rng) -> ClientOptions {
         ClientOptions {
             mean_pause: pick(rng, &[100_000, 300_000, 1_000_000]),
-            operations: between(rng, 200, 1_000),
+            operations: between(rng, 5_000, 20_000),
             in_flight: between(rng, 1, 4),
             largest_batch: pick(rng, &[1, 1, 3, 3, 30]),
             reads: pick(rng, &[0, 20, 50]),
