@@ -10,6 +10,8 @@ pub mod contests;
 pub mod exactly_once;
 pub mod limits;
 pub mod liveness;
+#[cfg(test)]
+mod load_tests;
 pub mod log_time;
 pub mod lookups;
 pub mod reads;

@@ -513,7 +513,7 @@ impl Client {
         if outcomes.iter().all(Option::is_some) {
             self.close(now, (correlation / COPIES) as usize, PartEnd::Transfers(outcomes), history);
         } else {
-            self.retry_soon(now, correlation, Span(0), 10_000);
+            self.retry_soon(now, correlation, Span(0), 30_000);
         }
         settled
     }

@@ -65,8 +65,8 @@ impl ClientOptions {
     /// Draws what clients do.
     pub fn draw(rng: &mut Rng) -> ClientOptions {
         ClientOptions {
-            mean_pause: pick(rng, &[100_000, 300_000, 1_000_000]),
-            operations: between(rng, 200, 1_000),
+            mean_pause: pick(rng, &[300_000, 1_000_000, 2_000_000]),
+            operations: between(rng, 5_000, 20_000),
             in_flight: between(rng, 1, 4),
             largest_batch: pick(rng, &[1, 1, 3, 3, 30]),
             reads: pick(rng, &[0, 20, 50]),
@@ -87,8 +87,8 @@ impl ClientOptions {
             late_copies: pick(rng, &[0, 0, 10, 100]),
             late_delay: pick(rng, &[100_000, 1_000_000, 8_000_000]),
             hurried: pick(rng, &[0, 0, 20, 200]),
-            bursts: pick(rng, &[0, 0, 5, 20]),
-            burst: pick(rng, &[20, 60, 150]),
+            bursts: pick(rng, &[0, 0, 2, 5]),
+            burst: pick(rng, &[20, 40, 100]),
             restarts: pick(rng, &[0, 0, 5, 30]),
             doubles: pick(rng, &[0, 0, 100]),
         }
