@@ -153,7 +153,7 @@ fn a_rejection_is_on_the_right_side_of_what_made_the_difference() {
 }
 
 #[test]
-fn ten_thousand_operations_are_judged_in_linear_space() {
+fn a_cycle_among_ten_thousand_operations_is_found() {
     let mut story = Story::new();
     story.swarm.shape.initial_balance = 1_000_000;
     for view in story.groups.values_mut().flatten() {
