@@ -23,6 +23,11 @@ impl TransferRecord {
         self.answers.first().map(|(_, outcome)| *outcome)
     }
 
+    /// Whether the first answer is a rejection.
+    pub fn is_rejected(&self) -> bool {
+        matches!(self.outcome(), Some(Outcome::Rejected(_)))
+    }
+
     /// When the client knew that it had taken effect.
     pub fn committed_at(&self) -> Option<u64> {
         self.answers.iter().find(|(_, outcome)| *outcome == Outcome::Committed).map(|(at, _)| *at)

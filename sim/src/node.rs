@@ -61,6 +61,8 @@ pub struct Seat {
     pub fetched: u64,
     /// How far the checkers have seen it apply.
     pub applied: Slot,
+    /// How many of its posted transfers they have seen.
+    pub posted: u64,
 }
 
 /// A node.
@@ -169,6 +171,7 @@ impl Node {
                     armed: None,
                     fetched: 0,
                     applied: Slot(0),
+                    posted: 0,
                 });
             }
         }

@@ -20,6 +20,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use bytes::Bytes;
 
 use drachma_protocol::ids::{GroupId, NodeId, Slot};
+use drachma_protocol::ledger::model::Posted;
 use drachma_protocol::message::client::Response;
 use drachma_protocol::message::operator::{AccountsCall, PageCall};
 use drachma_protocol::message::{Message, PaxosMessage, TxnMessage};
@@ -27,7 +28,7 @@ use drachma_protocol::rng::Rng;
 use drachma_protocol::role::{Address, Effects, Input, RoleKind};
 use drachma_protocol::wire::codec::from_slice;
 
-use crate::checkers::{Applied, Checkers, Class, End, ReplicaView, Sample, Violation};
+use crate::checkers::{Answered, Applied, Checkers, Class, End, ReplicaView, Sample, State, Violation};
 use crate::client::{Alarm, Client};
 use crate::disk::Crash;
 use crate::faults::{Injector, Point, Swarm};
@@ -220,6 +221,8 @@ impl<'a> World<'a> {
     }
 
     fn go(&mut self) {
+        let swarm = self.swarm;
+        self.check_begin(swarm);
         for node in 0..self.nodes.len() {
             self.start(node);
         }
@@ -273,6 +276,14 @@ impl<'a> World<'a> {
         if let Err(violation) = found {
             self.violation.get_or_insert(violation);
         }
+    }
+
+    fn check_begin(&mut self, swarm: &Swarm) {
+        let begun = self.checkers.ask(|checker| {
+            checker.on_begin(swarm);
+            Ok(())
+        });
+        self.check(begun);
     }
 
     fn is_current(&self, node: usize, boot: u32) -> bool {
@@ -360,13 +371,19 @@ impl<'a> World<'a> {
         };
         self.trace.event(self.now, bytes, || format!("client {client} <- {from} #{correlation:x} {response:?}"));
         let asker = &mut self.clients[client as usize];
+        let reads = self.history.reads.len();
         let settled = asker.on_response(self.now, from, correlation, &response, &mut self.history);
         for (txn, outcome) in settled {
             self.see_answer(from, txn, outcome);
             if let Some(record) = self.history.answer(self.now, txn, outcome) {
-                let found = self.checkers.ask(|checker| checker.on_answer(record));
+                let answered = Answered { client, record };
+                let found = self.checkers.ask(|checker| checker.on_answer(&answered));
                 self.check(found);
             }
+        }
+        for read in reads..self.history.reads.len() {
+            let found = self.checkers.ask(|checker| checker.on_read(client, &self.history.reads[read]));
+            self.check(found);
         }
         self.grant(client);
     }
@@ -421,6 +438,7 @@ impl<'a> World<'a> {
         let place = &mut host.seats[seat];
         let mut effects = Effects::new(place.address);
         place.role.step(clock, input, &mut effects);
+        self.look(node, seat);
         while let Some(effect) = effects.pop() {
             self.carry_out(node, seat, effect);
             if !self.is_current(node, boot) {
@@ -428,7 +446,6 @@ impl<'a> World<'a> {
             }
         }
         self.arm(node, seat);
-        self.look(node, seat);
     }
 
     /// Sees to it that the role's deadline is looked at in time.
@@ -443,21 +460,32 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Shows the checkers what a replica has applied.
+    /// Shows the checkers what a replica has applied, before anybody hears of it.
     fn look(&mut self, node: usize, seat: usize) {
         let host = &self.nodes[node];
         let place = &host.seats[seat];
         let Some(ledger) = place.role.ledger() else { return };
-        let (from, applied) = (place.applied, ledger.applied());
-        if applied == from || ledger.is_busy() {
+        let (from, until) = (place.applied, ledger.applied());
+        if until == from {
             return;
         }
-        let totals = ledger.totals();
         let group = place.address.group;
-        let entries = host.disk.appended(group, from, applied);
-        let seen = Applied { node: host.id, group, from, entries, totals: &totals };
-        let found = self.checkers.ask(|checker| checker.on_applied(&seen));
-        self.nodes[node].seats[seat].applied = applied;
+        let totals = (!ledger.is_busy()).then(|| ledger.totals());
+        let entries = host.disk.appended(group, from, until);
+        let posted = posted_from(ledger, place.posted);
+        let seen = Applied {
+            node: host.id,
+            group,
+            from,
+            until,
+            entries,
+            posted_from: place.posted,
+            posted: &posted,
+            state: totals.as_ref().map(|totals| State { totals, time: ledger.time() }),
+        };
+        let found = self.checkers.applied(&seen);
+        let place = &mut self.nodes[node].seats[seat];
+        (place.applied, place.posted) = (until, place.posted + posted.len() as u64);
         self.check(found);
     }
 
@@ -541,13 +569,19 @@ fn all_accounts(ledger: &drachma_protocol::ledger::Ledger) -> Vec<drachma_protoc
 }
 
 fn view(node: NodeId, ledger: &drachma_protocol::ledger::Ledger) -> ReplicaView {
+    let posted = posted_from(ledger, 0);
+    ReplicaView { node, totals: ledger.totals(), posted, accounts: all_accounts(ledger) }
+}
+
+/// The posted transfers from this position on.
+fn posted_from(ledger: &drachma_protocol::ledger::Ledger, from: u64) -> Vec<Posted> {
     let mut posted = Vec::new();
     loop {
-        let page = ledger.posted_page(&PageCall { from: posted.len() as u64, limit: 1000 });
+        let page = ledger.posted_page(&PageCall { from: from + posted.len() as u64, limit: 1000 });
         let is_last = page.rows.is_empty();
         posted.extend(page.rows);
         if is_last {
-            return ReplicaView { node, totals: ledger.totals(), posted, accounts: all_accounts(ledger) };
+            return posted;
         }
     }
 }

@@ -1,25 +1,27 @@
-//! One value per slot, the applied prefix never changes, and equal state at equal position.
+//! Number 1: one value per slot. All logs that were accepted under one ballot are prefixes of one sequence; what a
+//! majority has on disk under a ballot is chosen, and every later ballot's log has it; nobody takes anything else for
+//! chosen, says that it accepted what is not on its disk, or applies what is not chosen.
 
 use std::collections::BTreeMap;
 
-use xxhash_rust::xxh3::xxh3_64;
-
 use drachma_protocol::ids::{GroupId, NodeId};
+use drachma_protocol::message::{Message, PaxosMessage};
+use drachma_protocol::role::Token;
 
-use super::{Applied, Checker, End, Verdict};
+use super::logs::Logs;
+use super::{Applied, Checker, Persisted, Restarted, Sent, Verdict};
+use crate::faults::Swarm;
 
 /// See the module.
 #[derive(Default)]
 pub struct Agreement {
-    groups: BTreeMap<GroupId, Group>,
+    groups: BTreeMap<GroupId, Logs>,
 }
 
-#[derive(Default)]
-struct Group {
-    // By slot: the hash of the entry, and who applied it first.
-    entries: Vec<(u64, NodeId)>,
-    // By applied length: the digest of the state, and whose it was.
-    digests: BTreeMap<u64, (u128, NodeId)>,
+impl Agreement {
+    fn logs(&mut self, group: GroupId) -> &mut Logs {
+        self.groups.entry(group).or_default()
+    }
 }
 
 impl Checker for Agreement {
@@ -27,49 +29,38 @@ impl Checker for Agreement {
         "agreement"
     }
 
-    fn on_applied(&mut self, applied: &Applied<'_>) -> Verdict {
-        let Applied { node, group, .. } = *applied;
-        let known = self.groups.entry(group).or_default();
-        let wanted = applied.totals.applied.distance_from(applied.from);
-        if applied.entries.len() != wanted {
-            let has = applied.entries.len();
-            return Err(format!(
-                "{group} on {node} applied {wanted} entries from {}, but its log has {has}",
-                applied.from
-            ));
-        }
-        for (slot, entry) in (applied.from.0..).zip(applied.entries) {
-            let hash = xxh3_64(entry);
-            match known.entries.get(slot as usize) {
-                None if known.entries.len() as u64 == slot => known.entries.push((hash, node)),
-                None => return Err(format!("{group} on {node} applied slot {slot}, and nobody the one before")),
-                Some((other, _)) if *other == hash => {}
-                Some((_, first)) => {
-                    return Err(format!("{group} has two values at slot {slot}: {first} applied one, {node} another"));
-                }
-            }
-        }
-        let (length, digest) = (applied.totals.applied.0, applied.totals.digest);
-        match known.digests.insert(length, (digest, node)) {
-            Some((other, first)) if other != digest => {
-                Err(format!("{group} at {length}: the state of {node} differs from that of {first}"))
-            }
-            _ => Ok(()),
-        }
+    fn on_begin(&mut self, swarm: &Swarm) {
+        let groups = swarm.shape.groups.iter();
+        self.groups = groups.map(|(group, nodes)| (*group, Logs::new(nodes.len()))).collect();
     }
 
-    fn at_end(&mut self, end: &End<'_>) -> Verdict {
-        for (group, replicas) in end.groups {
-            let Some((first, others)) = replicas.split_first() else { continue };
-            for other in others {
-                if other.totals != first.totals || other.posted != first.posted || other.accounts != first.accounts {
-                    return Err(format!(
-                        "{group} ends unequal: {:?} on {}, {:?} on {}",
-                        first.totals, first.node, other.totals, other.node
-                    ));
-                }
-            }
+    fn on_restart(&mut self, restarted: &Restarted<'_>) -> Verdict {
+        let Restarted { node, group, recovered, damaged } = *restarted;
+        self.logs(group).restart(node, recovered, damaged).map_err(|text| format!("{group} on {node} {text}"))
+    }
+
+    fn on_persist(&mut self, persisted: &Persisted<'_>) -> Verdict {
+        let Persisted { node, group, token, records } = *persisted;
+        self.logs(group).write(node, token, records).map_err(|text| format!("{group} on {node} {text}"))
+    }
+
+    fn on_durable(&mut self, node: NodeId, group: GroupId, token: Token) -> Verdict {
+        self.logs(group).durable(node, token).map_err(|text| format!("{group} on {node}: {text}"))
+    }
+
+    fn on_message(&mut self, sent: &Sent<'_>) -> Verdict {
+        let Message::Paxos(PaxosMessage::Accepted(accepted)) = sent.message else { return Ok(()) };
+        let (node, group, accepted) = (sent.from.node, sent.from.group, accepted.get());
+        let length = self.logs(group).durable_length(node, accepted.ballot);
+        if length >= accepted.length.0 {
+            return Ok(());
         }
-        Ok(())
+        let (ballot, told) = (accepted.ballot, accepted.length);
+        Err(format!("{group} on {node} tells of {told} entries accepted under {ballot}; on its disk are {length}"))
+    }
+
+    fn on_applied(&mut self, applied: &Applied<'_>) -> Verdict {
+        let Applied { node, group, until, .. } = *applied;
+        self.logs(group).claim(node, until).map_err(|text| format!("{group} on {node} applies, and {text}"))
     }
 }

@@ -1,26 +1,149 @@
-//! A transfer between groups is posted in both or in neither.
+//! Number 9: no group commits what another one aborted. Judged from the chosen entries and from what was posted, as it
+//! happens: a participant commits only what its coordinator's group has decided to commit and has posted itself; none
+//! lets go of an attempt that is committed before it has posted its part (afterwards an abort may be presumed, without
+//! consequence); a commit is forgotten only when every participant has logged it. And at the end: a transfer between
+//! groups is in both or in neither, and in a majority of every group nothing is in doubt, waits, or is still
+//! coordinated.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use drachma_protocol::ids::{GroupId, TxnId};
+use drachma_protocol::ids::{Attempt, GroupId, TxnId};
 use drachma_protocol::ledger::model::Posted;
+use drachma_protocol::message::command::{Command, Content, Resolve, Verdict as Ending};
+use drachma_protocol::message::operator::Totals;
 
-use super::{Checker, End, Verdict};
+use super::{Applied, Checker, Chosen, End, Verdict};
+use crate::faults::Swarm;
+use crate::shape::Shape;
 
 /// See the module.
-pub struct Atomicity;
+#[derive(Default)]
+pub struct Atomicity {
+    shape: Option<Shape>,
+    tried: BTreeMap<TxnId, BTreeMap<Attempt, Tried>>,
+    // What the coordinator's group has posted.
+    posted: BTreeSet<TxnId>,
+}
+
+/// What the logs say of one attempt.
+#[derive(Default)]
+struct Tried {
+    participants: Vec<GroupId>,
+    // The first decision in the log of the coordinator's group: it stands, unless the id was settled before.
+    decision: Option<Ending>,
+    committed: BTreeSet<GroupId>,
+    // Who let go without having committed.
+    released: BTreeSet<GroupId>,
+}
+
+impl Atomicity {
+    fn coordinator(&self, txn: TxnId) -> Option<GroupId> {
+        self.shape.as_ref().and_then(|shape| shape.map.owner_of(txn.first))
+    }
+
+    fn tried(&mut self, txn: TxnId, attempt: Attempt) -> &mut Tried {
+        self.tried.entry(txn).or_default().entry(attempt).or_default()
+    }
+
+    fn log(&mut self, group: GroupId, command: &Command) -> Verdict {
+        match command {
+            Command::Begin(begin) => {
+                self.tried(begin.txn, begin.attempt).participants.clone_from(&begin.participants);
+            }
+            Command::Decide(decide) => {
+                self.tried(decide.txn, decide.attempt).decision.get_or_insert(decide.verdict);
+            }
+            Command::Resolve(resolve) => self.resolve(group, resolve)?,
+            Command::Forget(forget) => {
+                for (txn, attempt) in &forget.ended {
+                    self.forget(group, *txn, *attempt)?;
+                }
+            }
+            Command::Client(_) | Command::Prepare(_) | Command::Read(_) | Command::Fence(_) => {}
+        }
+        Ok(())
+    }
+
+    fn resolve(&mut self, group: GroupId, resolve: &Resolve) -> Verdict {
+        let Resolve { txn, attempt, verdict } = *resolve;
+        if self.coordinator(txn) == Some(group) {
+            return Ok(()); // Nobody resolves in the group that decides: without consequence.
+        }
+        let is_posted = self.posted.contains(&txn);
+        let tried = self.tried(txn, attempt);
+        let decided = tried.decision == Some(Ending::Commit);
+        if verdict == Ending::Commit {
+            if !decided {
+                return Err(format!("{group} commits {txn} {attempt:?}, which its coordinator never decided"));
+            }
+            if tried.released.contains(&group) {
+                return Err(format!("{group} commits {txn} {attempt:?}, which it let go before"));
+            }
+            tried.committed.insert(group);
+        } else if !tried.committed.contains(&group) {
+            if decided && is_posted {
+                return Err(format!("{group} lets go of {txn} {attempt:?}, which is committed"));
+            }
+            tried.released.insert(group);
+        }
+        Ok(())
+    }
+
+    fn forget(&mut self, group: GroupId, txn: TxnId, attempt: Attempt) -> Verdict {
+        let is_posted = self.posted.contains(&txn);
+        let tried = self.tried(txn, attempt);
+        let late = tried.participants.iter().find(|other| **other != group && !tried.committed.contains(other));
+        match late {
+            Some(late) if is_posted && tried.decision == Some(Ending::Commit) => {
+                Err(format!("{group} forgets {txn} {attempt:?}, which {late} has not committed yet"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn post(&mut self, group: GroupId, row: &Posted) -> Verdict {
+        let txn = TxnId::from(&row.transfer);
+        if self.coordinator(txn) != Some(group) {
+            let known = self.posted.contains(&txn);
+            let text = || format!("{group} posts {:?}, and its coordinator's group has not", row.transfer);
+            return if known { Ok(()) } else { Err(text()) };
+        }
+        self.posted.insert(txn);
+        let attempts = self.tried.get(&txn).into_iter().flat_map(BTreeMap::values);
+        let mut committed = attempts.filter(|tried| tried.decision == Some(Ending::Commit));
+        match committed.find_map(|tried| tried.released.first()) {
+            Some(other) => Err(format!("{group} posts {:?}, which {other} has let go", row.transfer)),
+            None => Ok(()),
+        }
+    }
+}
 
 impl Checker for Atomicity {
     fn name(&self) -> &'static str {
         "atomicity"
     }
 
+    fn on_begin(&mut self, swarm: &Swarm) {
+        self.shape = Some(swarm.shape.clone());
+    }
+
+    fn on_entry(&mut self, chosen: &Chosen<'_>) -> Verdict {
+        let Content::Commands(commands) = &chosen.entry.content else { return Ok(()) };
+        commands.iter().try_for_each(|command| {
+            self.log(chosen.group, command).map_err(|text| format!("slot {}: {text}", chosen.slot))
+        })
+    }
+
+    fn on_applied(&mut self, applied: &Applied<'_>) -> Verdict {
+        if self.shape.is_none() {
+            return Ok(());
+        }
+        applied.posted.iter().try_for_each(|row| self.post(applied.group, row))
+    }
+
     fn at_end(&mut self, end: &End<'_>) -> Verdict {
-        let posted: BTreeMap<GroupId, BTreeMap<TxnId, &Posted>> = end
-            .groups
-            .iter()
-            .filter_map(|(group, replicas)| Some((*group, replicas.first()?.posted_by_id())))
-            .collect();
+        nothing_left(end)?;
+        let posted = end.posted();
         for (group, rows) in &posted {
             for (txn, row) in rows {
                 for account in [row.transfer.debit, row.transfer.credit] {
@@ -33,4 +156,18 @@ impl Checker for Atomicity {
         }
         Ok(())
     }
+}
+
+/// In a majority of every group nothing is in doubt, waits, or is still coordinated.
+fn nothing_left(end: &End<'_>) -> Verdict {
+    for (group, replicas) in end.groups {
+        let at_rest = |totals: &Totals| totals.in_doubt == 0 && totals.coordinated == 0 && totals.waiting == 0;
+        let free = replicas.iter().filter(|replica| at_rest(&replica.totals)).count();
+        let majority = end.shape.members(*group).len() / 2 + 1;
+        if free < majority {
+            let totals: Vec<_> = replicas.iter().map(|replica| (replica.node, &replica.totals)).collect();
+            return Err(format!("{group} is at rest on {free} replicas only: {totals:?}"));
+        }
+    }
+    Ok(())
 }

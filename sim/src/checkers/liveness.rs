@@ -1,5 +1,5 @@
-//! Once everything is healed, everything ends: every request has its final answer, nothing is in doubt, nothing waits,
-//! and the replicas of a group are equally far.
+//! Number 15: once everything is healed, everything ends within the bound that the run was given: every request has its
+//! final answer, nothing is in doubt, nothing waits, and the replicas of a group are equally far.
 
 use super::{Checker, Class, End, Verdict};
 

@@ -98,10 +98,10 @@ fn a_created_account_that_is_missing_or_created_twice_is_found() {
 fn an_account_that_nobody_asked_for_or_a_read_that_misses_one_is_found() {
     let mut story = Story::new();
     let new = story.creation(Flags::NONE, CreateResult::Created, true);
-    let read = crate::history::ReadRecord { account: new.id, invoked: 9, completed: 10, found: None };
+    let read = ReadRecord { account: new.id, invoked: 9, completed: 10, found: None };
     story.history.reads.push(read.clone());
     assert!(story.ask(accounts::Accounts).unwrap_err().contains("missed"));
-    story.history.reads = vec![crate::history::ReadRecord { invoked: 2, ..read }];
+    story.history.reads = vec![ReadRecord { invoked: 2, ..read }];
     assert_eq!(story.ask(accounts::Accounts), Ok(()), "it began before that was known");
     story.history.creations.clear();
     assert!(story.ask(accounts::Accounts).unwrap_err().contains("nobody asked"));

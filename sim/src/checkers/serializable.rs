@@ -1,16 +1,25 @@
-//! Strict serializability of transfers and reads over all groups.
+//! Number 5: strict serializability of transfers and reads over all groups.
 //!
 //! The operations must have an order that agrees with real time and in which each read sees exactly the transfers
-//! before it. What a read saw is known (see [`super::versions`]), so the order must put the transfers that it saw
-//! before it and the other ones of that account after it; transfers commute among each other. Such an order exists if
-//! the graph of these demands and of real time has no cycle. Totals alone do not show what this shows (hazard S1).
+//! before it. What a read saw of an account is known (see [`super::versions`]), so the order must put the transfers that
+//! it saw before it and the other ones of that account after it; transfers commute among each other where no read tells
+//! them apart. A read of several accounts is one operation, at one instant. A rejection is an observation, too: where
+//! only one transfer can have made the difference, it must lie on its side ([`super::rejections`]). Transfers that took
+//! effect without an answer take part, with an end that nobody knows.
+//!
+//! Such an order exists if the graph of these demands and of real time has no cycle. Totals alone, and each read by
+//! itself, do not show what this shows (hazards S1 and S2).
 
 use std::collections::BTreeMap;
 
-use drachma_protocol::ids::TxnId;
+use drachma_protocol::ids::{AccountId, TxnId};
+use drachma_protocol::ledger::model::Account;
 
-use super::versions::versions;
+use super::graph::{Graph, Node, Span, Why};
+use super::rejections::{Side, rejections};
+use super::versions::{Versions, versions};
 use super::{Checker, End, Verdict};
+use crate::history::History;
 
 /// See the module.
 pub struct Serializable;
@@ -21,163 +30,135 @@ impl Checker for Serializable {
     }
 
     fn at_end(&mut self, end: &End<'_>) -> Verdict {
-        let graph = build(end);
-        match graph.cycle() {
+        match build(end, &observations(end.history)).cycle() {
             None => Ok(()),
-            Some(cycle) => Err(format!("no serial order exists: each before the next: {}", cycle.join(" < "))),
+            Some(cycle) => Err(format!("no serial order exists: {cycle}")),
         }
     }
 }
 
-/// Before and after, with real time as a chain of moments: an operation comes before the moment of its end, and after
-/// the last moment before its beginning.
-#[derive(Default)]
-struct Graph {
-    // Nothing for a moment.
-    names: Vec<Option<String>>,
-    after: Vec<Vec<usize>>,
+/// What an operation saw of some accounts, all at one instant.
+#[derive(Clone, Debug)]
+pub struct Observation {
+    /// For reports.
+    pub name: String,
+    /// When it began and when it ended, in microseconds.
+    pub span: (u64, u64),
+    /// What it found.
+    pub seen: Vec<(AccountId, Option<Account>)>,
+    /// The transfer that is part of the same operation: then none of its accounts is in `seen`.
+    pub writes: Option<TxnId>,
 }
 
-impl Graph {
-    fn add(&mut self, name: Option<String>) -> usize {
-        self.names.push(name);
-        self.after.push(Vec::new());
-        self.names.len() - 1
-    }
-
-    fn order(&mut self, before: usize, after: usize) {
-        self.after[before].push(after);
-    }
-
-    fn real_time(&mut self, spans: &[(usize, u64, Option<u64>)]) {
-        let mut ends: Vec<u64> = spans.iter().filter_map(|(_, _, end)| *end).collect();
-        ends.sort_unstable();
-        ends.dedup();
-        let first = self.names.len();
-        for index in 0..ends.len() {
-            let moment = self.add(None);
-            if index > 0 {
-                self.order(moment - 1, moment);
-            }
-        }
-        for (operation, begin, end) in spans {
-            if let Some(end) = end {
-                self.order(*operation, first + ends.partition_point(|at| at < end));
-            }
-            let over = ends.partition_point(|at| at < begin);
-            if over > 0 {
-                self.order(first + over - 1, *operation);
-            }
-        }
-    }
-
-    /// Takes away what has nothing before it until nothing is left, or a cycle.
-    fn cycle(&self) -> Option<Vec<String>> {
-        let mut before = vec![0usize; self.names.len()];
-        self.after.iter().flatten().for_each(|next| before[*next] += 1);
-        let mut free: Vec<usize> = (0..before.len()).filter(|node| before[*node] == 0).collect();
-        let mut left = before.len();
-        while let Some(node) = free.pop() {
-            left -= 1;
-            for next in &self.after[node] {
-                before[*next] -= 1;
-                if before[*next] == 0 {
-                    free.push(*next);
-                }
-            }
-        }
-        if left == 0 { None } else { Some(self.walk(&before)) }
-    }
-
-    /// Every node that is left has another one before it that is left: walking back comes round.
-    fn walk(&self, before: &[usize]) -> Vec<String> {
-        let mut predecessor = vec![usize::MAX; before.len()];
-        for (node, nexts) in self.after.iter().enumerate().filter(|(node, _)| before[*node] > 0) {
-            nexts.iter().for_each(|next| predecessor[*next] = node);
-        }
-        let mut node = before.iter().position(|count| *count > 0).unwrap_or(0);
-        for _ in 0..before.len() {
-            node = predecessor[node];
-        }
-        let (start, mut names) = (node, Vec::new());
-        loop {
-            names.extend(self.names[node].clone());
-            node = predecessor[node];
-            if node == start {
-                names.reverse();
-                return names;
-            }
-        }
-    }
+/// Everything that the clients observed.
+pub fn observations(history: &History) -> Vec<Observation> {
+    let single = history.reads.iter().map(|read| Observation {
+        name: format!("read of {} [{}, {}]", read.account, read.invoked, read.completed),
+        span: (read.invoked, read.completed),
+        seen: vec![(read.account, read.found)],
+        writes: None,
+    });
+    single.collect()
 }
 
-fn build(end: &End<'_>) -> Graph {
-    let mut graph = Graph::default();
-    let mut spans = Vec::new();
-    let mut nodes: BTreeMap<TxnId, usize> = BTreeMap::new();
+/// Makes the graph of all demands.
+pub fn build(end: &End<'_>, observations: &[Observation]) -> Graph {
     let all = versions(end);
-    for txn in all.values().flat_map(|versions| &versions.transfers) {
-        let Some(record) = end.history.transfers.get(txn) else { continue };
-        nodes.entry(*txn).or_insert_with(|| {
-            let (transfer, ended) = (&record.transfer, record.committed_at());
-            let name = format!(
-                "{} -> {} {} [{}, {ended:?}]",
-                transfer.debit, transfer.credit, transfer.amount, record.invoked
-            );
-            let node = graph.add(Some(name));
-            spans.push((node, record.invoked, ended));
-            node
-        });
+    let mut builder = Builder { end, graph: Graph::default(), spans: Vec::new(), transfers: BTreeMap::new() };
+    for step in all.values().flat_map(|versions| &versions.steps) {
+        builder.transfer(step.txn);
     }
-    for read in &end.history.reads {
-        let Some(versions) = all.get(&read.account) else { continue };
-        let Some(seen) = read.found.as_ref().and_then(|account| versions.of(account)) else { continue };
-        let node = graph.add(Some(format!("read {} [{}, {}]", read.account, read.invoked, read.completed)));
-        spans.push((node, read.invoked, Some(read.completed)));
-        for (index, txn) in versions.transfers.iter().enumerate() {
-            match nodes.get(txn) {
-                Some(transfer) if index < seen => graph.order(*transfer, node),
-                Some(transfer) => graph.order(node, *transfer),
-                None => {}
+    let mut reads: BTreeMap<AccountId, BTreeMap<usize, Vec<Node>>> = BTreeMap::new();
+    for observation in observations {
+        let node = builder.observation(observation);
+        for (account, found) in &observation.seen {
+            let version = all.get(account).zip(found.as_ref()).and_then(|(versions, found)| versions.of(found));
+            if let Some(version) = version {
+                reads.entry(*account).or_default().entry(version).or_default().push(node);
             }
         }
     }
-    graph.real_time(&spans);
-    graph
+    for (account, reads) in &reads {
+        if let Some(versions) = all.get(account) {
+            builder.account(versions, reads);
+        }
+    }
+    for rejection in rejections(end, &all) {
+        let node = builder.transfer(rejection.txn);
+        for (txn, side) in rejection.forced {
+            let other = builder.transfer(txn);
+            match (side, node, other) {
+                (Side::Before, Some(node), Some(other)) => builder.graph.order(other, node, Why::RejectedAfter),
+                (Side::After, Some(node), Some(other)) => builder.graph.order(node, other, Why::RejectedBefore),
+                _ => {}
+            }
+        }
+    }
+    builder.graph.real_time(&builder.spans);
+    builder.graph
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+struct Builder<'a> {
+    end: &'a End<'a>,
+    graph: Graph,
+    spans: Vec<(Node, Span)>,
+    transfers: BTreeMap<TxnId, Node>,
+}
 
-    #[test]
-    fn a_graph_without_a_cycle_has_none() {
-        let mut graph = Graph::default();
-        let [a, b, c] = ["a", "b", "c"].map(|name| graph.add(Some(name.to_owned())));
-        graph.order(a, b);
-        graph.order(b, c);
-        graph.order(a, c);
-        graph.real_time(&[(a, 0, Some(5)), (b, 3, Some(8)), (c, 9, None)]);
-        assert_eq!(graph.cycle(), None);
+impl Builder<'_> {
+    /// The operation of a transfer; nothing for one that nobody asked for, which another checker finds.
+    fn transfer(&mut self, txn: TxnId) -> Option<Node> {
+        if let Some(node) = self.transfers.get(&txn) {
+            return Some(*node);
+        }
+        let record = self.end.history.transfers.get(&txn)?;
+        let (transfer, ended) = (&record.transfer, record.answers.first().map(|(at, _)| *at));
+        let end = ended.map_or_else(|| "unanswered".to_owned(), |at| at.to_string());
+        let outcome = if record.is_rejected() { " rejected" } else { "" };
+        let (debit, credit, amount) = (transfer.debit, transfer.credit, transfer.amount);
+        let name = format!("transfer {debit} to {credit} of {amount}{outcome} [{}, {end}]", record.invoked);
+        let node = self.graph.operation(name);
+        self.spans.push((node, (record.invoked, ended)));
+        self.transfers.insert(txn, node);
+        Some(node)
     }
 
-    #[test]
-    fn real_time_closes_a_cycle() {
-        let mut graph = Graph::default();
-        let [a, b, c] = ["a", "b", "c"].map(|name| graph.add(Some(name.to_owned())));
-        graph.order(b, a);
-        graph.real_time(&[(a, 0, Some(5)), (b, 6, Some(8)), (c, 0, Some(9))]);
-        let mut cycle = graph.cycle().unwrap();
-        cycle.sort();
-        assert_eq!(cycle, ["a", "b"]);
+    fn observation(&mut self, observation: &Observation) -> Node {
+        if let Some(node) = observation.writes.and_then(|txn| self.transfer(txn)) {
+            return node;
+        }
+        let node = self.graph.operation(observation.name.clone());
+        self.spans.push((node, (observation.span.0, Some(observation.span.1))));
+        node
     }
 
-    #[test]
-    fn operations_that_overlap_are_not_ordered() {
-        let mut graph = Graph::default();
-        let [a, b] = ["a", "b"].map(|name| graph.add(Some(name.to_owned())));
-        graph.order(b, a);
-        graph.real_time(&[(a, 0, Some(5)), (b, 5, Some(8))]);
-        assert_eq!(graph.cycle(), None);
+    /// Each version that was read has a helper before its reads, after the transfers that they saw, and one after them,
+    /// before the transfers that they did not see.
+    fn account(&mut self, versions: &Versions, reads: &BTreeMap<usize, Vec<Node>>) {
+        let mut before: Option<(usize, Node, Node)> = None;
+        for (version, nodes) in reads {
+            let (seen, not_seen) = (self.graph.helper(), self.graph.helper());
+            if let Some((_, seen_before, not_seen_before)) = before {
+                self.graph.order(seen_before, seen, Why::Seen);
+                self.graph.order(not_seen_before, not_seen, Why::NotSeen);
+            }
+            for node in nodes {
+                self.graph.order(seen, *node, Why::Seen);
+                self.graph.order(*node, not_seen, Why::NotSeen);
+            }
+            let first = before.map_or(0, |(first, ..)| first);
+            self.between(versions, first..*version, before.map(|(_, _, not_seen)| not_seen), Some(seen));
+            before = Some((*version, seen, not_seen));
+        }
+        let Some((last, _, not_seen)) = before else { return };
+        self.between(versions, last..versions.steps.len(), Some(not_seen), None);
+    }
+
+    fn between(&mut self, versions: &Versions, range: std::ops::Range<usize>, from: Option<Node>, to: Option<Node>) {
+        for step in &versions.steps[range] {
+            let Some(node) = self.transfer(step.txn) else { continue };
+            from.into_iter().for_each(|helper| self.graph.order(helper, node, Why::NotSeen));
+            to.into_iter().for_each(|helper| self.graph.order(node, helper, Why::Seen));
+        }
     }
 }

@@ -7,7 +7,7 @@ use drachma_protocol::role::{Address, Effect, Input};
 use drachma_protocol::wire::codec::to_vec;
 
 use super::{Event, Protocol, World, name};
-use crate::checkers::Class;
+use crate::checkers::{Class, Persisted, Sent};
 use crate::client::Wish;
 use crate::draw::{between, exponential, permille};
 use crate::faults::Point;
@@ -29,6 +29,9 @@ impl World<'_> {
         match effect {
             Effect::Send { to, message } if to.node == from.node => {
                 self.trace.event(self.now, b"local", || format!("{} -> {} {message:?}", name(from), name(to)));
+                if !matches!(message, Message::Local(_)) {
+                    self.show_message(from, to, &message, 0);
+                }
                 self.nodes[node].put(to, Input::Message { from, message });
             }
             Effect::Send { to, message } => self.send(from, to, &message),
@@ -37,6 +40,9 @@ impl World<'_> {
                 if let Err(text) = self.nodes[node].disk.append(from.group, &records) {
                     return self.fail("log", Class::Safety, format!("{}: {text}", name(from)));
                 }
+                let seen = Persisted { node: from.node, group: from.group, token, records: &records };
+                let found = self.checkers.ask(|checker| checker.on_persist(&seen));
+                self.check(found);
                 self.nodes[node].unsynced.push((seat, token));
                 self.sync(node);
             }
@@ -79,6 +85,7 @@ impl World<'_> {
             }
         };
         self.count(kind);
+        self.show_message(from, to, message, bytes.len());
         if let Message::Paxos(PaxosMessage::Accept(_) | PaxosMessage::Heartbeat(_)) = message {
             self.leaders.insert(from.group, from.node);
         }
@@ -92,6 +99,12 @@ impl World<'_> {
                 .note(self.now, || format!("{} -> {} {kind}, there after {} us", name(from), name(to), at - self.now));
             self.at(at, Event::Message { protocol, from, to, bytes: bytes.clone() });
         }
+    }
+
+    fn show_message(&mut self, from: Address, to: Address, message: &Message, bytes: usize) {
+        let sent = Sent { from, to, message, bytes, at: self.now };
+        let found = self.checkers.ask(|checker| checker.on_message(&sent));
+        self.check(found);
     }
 
     /// Begins a sync, if there is something to sync and none is under way.
@@ -147,9 +160,13 @@ impl World<'_> {
         host.syncing = false;
         host.syncs.1 = host.syncs.0;
         let (boot, id) = (host.boot, host.id);
+        let mut found = Ok(());
         for (seat, token) in std::mem::take(&mut host.in_sync) {
+            let group = host.seats[seat].address.group;
+            found = found.and_then(|()| self.checkers.ask(|checker| checker.on_durable(id, group, token)));
             host.seats[seat].mailbox.push_back(Input::Persisted(token));
         }
+        self.check(found);
         self.trace.event(self.now, b"synced", || format!("{id} synced"));
         self.fetch(node);
         if self.is_current(node, boot) {
@@ -167,6 +184,8 @@ impl World<'_> {
             match wish {
                 Wish::Wake { at, alarm } => self.at(at, Event::Alarm { client, alarm }),
                 Wish::Send { node, correlation, request } => {
+                    let found = self.checkers.ask(|checker| checker.on_request(client, &request));
+                    self.check(found);
                     let bytes = Bytes::from(to_vec(&request));
                     let fate = self.network.send(self.now, Endpoint::Client(client), Endpoint::Node(node));
                     for at in [fate.first, fate.second].into_iter().flatten() {

@@ -1,15 +1,20 @@
 //! Faults as they happen: crashes and restarts, pauses, partitions, and what nodes notice of them.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 
-use drachma_protocol::ids::NodeId;
-use drachma_protocol::role::Input;
+use drachma_protocol::ids::{GroupId, NodeId};
+use drachma_protocol::log::record::Recovered;
+use drachma_protocol::message::client::Request;
+use drachma_protocol::role::{Input, RoleKind};
 
 use super::{Event, REST_EVERY, Trap, World};
+use crate::checkers::Restarted;
 use crate::disk::Crash;
 use crate::draw::{between, exponential};
 use crate::faults::{Act, FaultKind, Point, Seen};
 use crate::network::{Endpoint, Link};
+use crate::node::{Assembly, Birth, Hosted};
 
 /// How fast a broken or new connection is mostly noticed, in microseconds.
 const SOON: u64 = 3_000;
@@ -111,10 +116,12 @@ impl World<'_> {
             return self.start_later(node);
         }
         let groups = self.swarm.shape.groups_on(self.nodes[node].id);
-        if let Err(refusal) = self.nodes[node].start(self.now, &groups, self.assembly) {
+        let witness = Witness::new(self.assembly);
+        if let Err(refusal) = self.nodes[node].start(self.now, &groups, &witness) {
             return self.not_started(node, &refusal);
         }
         let id = self.nodes[node].id;
+        self.show_start(node, &witness.into_found());
         self.trace.event(self.now, b"start", || format!("{id} starts"));
         for peer in self.others(node) {
             let peer_id = self.nodes[peer].id;
@@ -125,6 +132,16 @@ impl World<'_> {
             self.arm(node, seat);
         }
         self.run_node(node);
+    }
+
+    /// Shows the checkers what a node has found on its disk.
+    fn show_start(&mut self, node: usize, found: &[(GroupId, Recovered)]) {
+        let (node, damaged) = (self.nodes[node].id, self.nodes[node].damaged);
+        for (group, recovered) in found {
+            let seen = Restarted { node, group: *group, recovered, damaged };
+            let verdict = self.checkers.ask(|checker| checker.on_restart(&seen));
+            self.check(verdict);
+        }
     }
 
     pub(super) fn pause(&mut self, node: usize, length: u64) {
@@ -249,6 +266,33 @@ impl World<'_> {
             self.grant(client as u32);
         }
         self.at(self.now + REST_EVERY, Event::Rest);
+    }
+}
+
+/// Makes the roles of a node and notes what they start from.
+struct Witness<'a> {
+    assembly: &'a dyn Assembly,
+    found: RefCell<Vec<(GroupId, Recovered)>>,
+}
+
+impl<'a> Witness<'a> {
+    fn new(assembly: &'a dyn Assembly) -> Witness<'a> {
+        Witness { assembly, found: RefCell::default() }
+    }
+
+    fn into_found(self) -> Vec<(GroupId, Recovered)> {
+        self.found.into_inner()
+    }
+}
+
+impl Assembly for Witness<'_> {
+    fn start(&self, birth: Birth) -> Vec<(RoleKind, Box<dyn Hosted>)> {
+        self.found.borrow_mut().push((birth.group, birth.recovered.clone()));
+        self.assembly.start(birth)
+    }
+
+    fn takes(&self, request: &Request) -> RoleKind {
+        self.assembly.takes(request)
     }
 }
 

@@ -1,0 +1,73 @@
+//! Number 12: read levels. There is one so far, `linearizable`: what a client reads of an account never goes back, and has
+//! everything of its own that it was told of before it asked. Judged at each answer, from what this client knows alone:
+//! totals only grow.
+
+use std::collections::BTreeMap;
+
+use drachma_protocol::ids::AccountId;
+use drachma_protocol::ledger::model::Outcome;
+
+use super::{Answered, Checker, Verdict};
+use crate::history::ReadRecord;
+
+/// See the module.
+#[derive(Default)]
+pub struct Levels {
+    known: BTreeMap<(u32, AccountId), Knowledge>,
+}
+
+/// What a client knows of an account: the least of its totals from a time on.
+#[derive(Default)]
+struct Knowledge {
+    read: Vec<(u64, u128, u128)>,
+    own: Vec<(u64, u128, u128)>,
+}
+
+impl Knowledge {
+    fn before(list: &[(u64, u128, u128)], time: u64) -> (u128, u128) {
+        let count = list.partition_point(|(at, ..)| *at < time);
+        count.checked_sub(1).map_or((0, 0), |last| (list[last].1, list[last].2))
+    }
+
+    fn last(list: &[(u64, u128, u128)]) -> (u128, u128) {
+        list.last().map_or((0, 0), |(_, debits, credits)| (*debits, *credits))
+    }
+}
+
+impl Checker for Levels {
+    fn name(&self) -> &'static str {
+        "levels"
+    }
+
+    fn on_answer(&mut self, answered: &Answered<'_>) -> Verdict {
+        let record = answered.record;
+        let Some((at, Outcome::Committed)) = record.answers.last().copied() else { return Ok(()) };
+        if record.answers.len() > 1 {
+            return Ok(()); // Told before.
+        }
+        let (transfer, amount) = (&record.transfer, record.transfer.amount);
+        for (account, debit, credit) in [(transfer.debit, amount, 0), (transfer.credit, 0, amount)] {
+            let own = &mut self.known.entry((answered.client, account)).or_default().own;
+            let (debits, credits) = Knowledge::last(own);
+            own.push((at, debits + debit, credits + credit));
+        }
+        Ok(())
+    }
+
+    fn on_read(&mut self, client: u32, read: &ReadRecord) -> Verdict {
+        let Some(found) = &read.found else { return Ok(()) };
+        let known = self.known.entry((client, read.account)).or_default();
+        let (debits, credits) = (found.debits_posted, found.credits_posted);
+        let earlier = Knowledge::before(&known.read, read.invoked);
+        if debits < earlier.0 || credits < earlier.1 {
+            return Err(format!("client {client} read {earlier:?} before, and now {read:?}"));
+        }
+        let own = Knowledge::before(&known.own, read.invoked);
+        if debits < own.0 || credits < own.1 {
+            return Err(format!("client {client} was told of {own:?} of its own, and now {read:?}"));
+        }
+        let most = Knowledge::last(&known.read);
+        known.read.push((read.completed, debits.max(most.0), credits.max(most.1)));
+        Ok(())
+    }
+}
