@@ -46,7 +46,7 @@ impl World<'_> {
             Harm::Rot => self.may_damage(node) && self.rot(node),
             Harm::Misdirect => self.may_damage(node) && self.misdirect(node),
             Harm::Wipe { formatted } => self.may_damage(node) && self.wipe(node, formatted, length),
-            Harm::Misread => self.expect(node, |at| Trouble::Misread(at)),
+            Harm::Misread => self.expect(node, Trouble::Misread),
             Harm::Fill => self.expect(node, |_| Trouble::Full),
             Harm::FailSync => self.expect(node, |at| Trouble::FailedSync((at % 4) as u32)),
         };
