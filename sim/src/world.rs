@@ -7,6 +7,7 @@
 mod damage;
 mod effects;
 mod fate;
+pub mod past;
 mod strike;
 #[cfg(test)]
 mod tests;
@@ -127,6 +128,10 @@ pub struct World<'a> {
     // Who has been told that whom is gone.
     lost: BTreeSet<(NodeId, NodeId)>,
     healed: bool,
+    // That it does not come to rest is no finding.
+    patient: bool,
+    // When it began.
+    begun: u64,
     checkers: Checkers,
     history: History,
     trace: Trace,
@@ -188,6 +193,8 @@ impl<'a> World<'a> {
             leaders: BTreeMap::new(),
             lost: BTreeSet::new(),
             healed: false,
+            patient: false,
+            begun: 0,
             checkers,
             history: History::default(),
             trace: Trace::new(Keep::lines(lines)),
@@ -227,10 +234,11 @@ impl<'a> World<'a> {
             self.start(node);
         }
         for client in 0..self.swarm.client_count {
-            self.at(1 + u64::from(client), Event::Alarm { client, alarm: Alarm::Begin });
+            self.at(self.now + 1 + u64::from(client), Event::Alarm { client, alarm: Alarm::Begin });
         }
-        self.at(SAMPLE_EVERY, Event::Sample);
-        self.at(self.swarm.safety, Event::Heal);
+        self.begun = self.now;
+        self.at(self.now + SAMPLE_EVERY, Event::Sample);
+        self.at(self.now + self.swarm.safety, Event::Heal);
         self.schedule_fault();
         while self.violation.is_none() && self.trace.events() < self.patience {
             let Some(Reverse(scheduled)) = self.queue.pop() else { break };
@@ -514,8 +522,11 @@ impl<'a> World<'a> {
     /// Whether everything has come to rest, or has not in time; then the checkers have had their last look.
     fn is_over(&mut self) -> bool {
         let stuck = self.unrest();
-        if stuck.is_some() && self.now < self.swarm.safety + self.swarm.liveness {
+        if stuck.is_some() && self.now < self.begun + self.swarm.safety + self.swarm.liveness {
             return false;
+        }
+        if stuck.is_some() && self.patient {
+            return true;
         }
         let mut groups: BTreeMap<GroupId, Vec<ReplicaView>> = BTreeMap::new();
         for (node, ledger, group) in self.replicas() {

@@ -310,13 +310,15 @@ fn harden<D: Device>(device: &mut D, recovery: &Recovery) -> Result<(), D::Error
     device.sync_names()
 }
 
+/// The slots of each group, and whether they were whole.
+type Slots = BTreeMap<GroupId, (PromiseSlots, bool)>;
+
 /// Reads the second copies, raises what the log says, and mends them: afterwards both copies of each promise are durable.
-/// With each group's slots whether they were whole.
 fn recover_promises<D: Device>(
     device: &mut D,
     owner: Owner,
     recovery: &mut Recovery,
-) -> Result<BTreeMap<GroupId, (PromiseSlots, bool)>, StoreError<D::Error>> {
+) -> Result<Slots, StoreError<D::Error>> {
     let mut promises = BTreeMap::new();
     let groups: Vec<GroupId> = recovery.appender.groups().keys().copied().collect();
     for group in groups {

@@ -250,6 +250,11 @@ impl Disk {
         self.images.get(&group).map_or(&[], |image| image.entries(from, until))
     }
 
+    /// Whether the log of a group has at least the group's first entry, acknowledged.
+    pub fn has_begun(&self, group: GroupId) -> bool {
+        self.acknowledged.get(&group).is_some_and(|state| state.chosen > Slot(0) || !state.tail.is_empty())
+    }
+
     /// Whether some group's log may lack its end.
     pub fn is_doubtful(&self) -> bool {
         match &self.state {

@@ -23,7 +23,8 @@
 //!
 //! A group whose every sure replica is in doubt can elect only if it hears all; with one of them lost it would be stuck
 //! for ever, and rightly so. So no torn write (which is what makes doubt without damage) happens to the other nodes of
-//! a group that has a damaged one, and none is damaged while an undamaged one is in doubt.
+//! a group that has a damaged one, and none is damaged while an undamaged one is in doubt. A group's first leader needs
+//! every replica, so none is damaged before a majority of undamaged ones has the first entry.
 
 use drachma_protocol::ids::{DirectoryId, GroupId};
 use drachma_protocol::log::segment::{HEAD, HEADER, claimed_length};
@@ -45,7 +46,7 @@ impl World<'_> {
             Harm::Rot => self.may_damage(node) && self.rot(node),
             Harm::Misdirect => self.may_damage(node) && self.misdirect(node),
             Harm::Wipe { formatted } => self.may_damage(node) && self.wipe(node, formatted, length),
-            Harm::Misread => self.expect(node, |at| Trouble::Misread(at)),
+            Harm::Misread => self.expect(node, Trouble::Misread),
             Harm::Fill => self.expect(node, |_| Trouble::Full),
             Harm::FailSync => self.expect(node, |at| Trouble::FailedSync((at % 4) as u32)),
         };
@@ -78,8 +79,8 @@ impl World<'_> {
             let members = self.swarm.shape.members(group);
             let others = self.nodes.iter().enumerate().filter(|(index, n)| *index != node && members.contains(&n.id));
             let mut whole = others.filter(|(_, other)| !other.damaged).map(|(_, other)| other);
-            let count = whole.clone().count();
-            count * 2 > members.len() && !whole.any(|other| other.disk.is_doubtful())
+            let begun = whole.clone().filter(|other| other.disk.has_begun(group)).count();
+            begun * 2 > members.len() && !whole.any(|other| other.disk.is_doubtful())
         })
     }
 
