@@ -33,9 +33,7 @@ fn main() -> ExitCode {
 fn replay(seed: u64, lines: u64) -> ExitCode {
     let outcome = REAL.run(seed, usize::try_from(lines).unwrap_or(usize::MAX));
     outcome.lines.iter().for_each(|line| println!("{line}"));
-    for (what, count) in &outcome.counts {
-        println!("{count:>12} {what}");
-    }
+    print!("{}", outcome.coverage);
     println!("seed {seed}: {} events, {} simulated us, trace {:016x}", outcome.events, outcome.length, outcome.hash);
     match outcome.violation {
         None => ExitCode::SUCCESS,

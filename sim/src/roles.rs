@@ -18,6 +18,10 @@ impl Hosted for Replica {
     fn ledger(&self) -> Option<&Ledger> {
         Some(Replica::ledger(self))
     }
+
+    fn may_vote(&self) -> bool {
+        Replica::may_vote(self)
+    }
 }
 
 impl Hosted for Leader {}
@@ -44,7 +48,7 @@ impl RealRoles {
 
 impl Assembly for RealRoles {
     fn start(&self, birth: Birth) -> Vec<(RoleKind, Box<dyn Hosted>)> {
-        let Birth { node, group, directory, recovered, seed } = birth;
+        let Birth { node, group, directory, recovered, seed, wall } = birth;
         let nodes = self.shape.members(group).to_vec();
         let leader = Leader::new(LeaderConfig {
             node,
@@ -54,7 +58,7 @@ impl Assembly for RealRoles {
             heartbeat: self.shape.heartbeat,
             leader_timeout: self.shape.leader_timeout,
             promise: recovered.promise,
-            wall: 0,
+            wall,
             seed,
         });
         let genesis = self.shape.genesis(group);

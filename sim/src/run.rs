@@ -1,6 +1,5 @@
 //! One seed, from the draw to the verdict; and many of them.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -8,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use drachma_protocol::rng::Rng;
 
 use crate::checkers::{Checkers, Class, Violation};
+use crate::coverage::Coverage;
 use crate::faults::Swarm;
 use crate::node::Assembly;
 use crate::world::{Outcome, World};
@@ -84,7 +84,7 @@ impl Simulation<'_> {
                 let result = self.check(seed);
                 let mut summary = summary.lock().unwrap_or_else(PoisonError::into_inner);
                 match result {
-                    Ok(outcome) => summary.add(&outcome),
+                    Ok(outcome) => summary.add(seed, &outcome),
                     Err(failure) => {
                         summary.failed.push((seed, failure.violation.clone()));
                         report(&failure);
@@ -118,14 +118,16 @@ pub struct Summary {
     pub committed: u64,
     /// Reads that were answered.
     pub reads: u64,
-    /// How often each kind of thing happened.
-    pub counts: BTreeMap<&'static str, u64>,
+    /// The longest time until all that was healed had come to rest, in simulated microseconds, and its seed.
+    pub longest_rest: (u64, u64),
+    /// What happened how often.
+    pub coverage: Coverage,
     /// The seeds that failed, and how.
     pub failed: Vec<(u64, Violation)>,
 }
 
 impl Summary {
-    fn add(&mut self, outcome: &Outcome) {
+    fn add(&mut self, seed: u64, outcome: &Outcome) {
         self.passed += 1;
         self.length += outcome.length;
         self.events += outcome.events;
@@ -133,17 +135,14 @@ impl Summary {
         self.committed +=
             outcome.history.transfers.values().filter(|record| record.committed_at().is_some()).count() as u64;
         self.reads += outcome.history.reads.len() as u64;
-        for (what, count) in &outcome.counts {
-            *self.counts.entry(what).or_default() += count;
-        }
+        self.coverage.merge(&outcome.coverage);
+        self.longest_rest = self.longest_rest.max((outcome.rest, seed));
     }
 }
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (what, count) in &self.counts {
-            writeln!(f, "{count:>12} {what}")?;
-        }
+        write!(f, "{}", self.coverage)?;
         let (failed, seconds) = (self.failed.len(), self.length / 1_000_000);
         write!(
             f,

@@ -221,6 +221,7 @@ impl Ledger {
         } else {
             BeginRow::Stale // Its content is not that of its id: as if it had never been.
         };
+        self.rows.add(row.row());
         let output = match row {
             BeginRow::Stale | BeginRow::UnderWay | BeginRow::Ended => TxnOutput::Void { txn, attempt },
             BeginRow::Repeated => return,
@@ -299,6 +300,7 @@ impl Ledger {
             let own = self.transactions.is_live(txn) || self.queue.transfer(txn).is_some();
             let held = if own { HeldHere::Own } else { self.transactions.compare_held(txn, attempt) };
             let row = table::prepare(self.ids.known(txn, digest), held);
+            self.rows.add(row.row());
             let rank = Rank { age, txn };
             let (effects, since, waiting) = (Effects::default(), self.time, None);
             let new = Held { txn, attempt, participants, coordinator, rank, transfer, digest, effects, since, waiting };
@@ -431,7 +433,9 @@ impl Ledger {
         let held = self.transactions.held.get(&txn);
         let prepared = held
             .is_some_and(|held| held.coordinator == self.group && held.attempt == attempt && held.waiting.is_none());
-        match table::decide(record, prepared, verdict) {
+        let row = table::decide(record, prepared, verdict);
+        self.rows.add(row.row());
+        match row {
             DecideRow::NoBegin | DecideRow::OtherAttempt | DecideRow::Second | DecideRow::Unprepared => {}
             DecideRow::Commit | DecideRow::Abort | DecideRow::Reject(_) => self.conclude(txn, verdict, outputs),
         }
@@ -488,7 +492,9 @@ impl Ledger {
             Some(Outcome::Committed) => Known::Committed,
             Some(Outcome::Rejected(reason)) => Known::Rejected(reason),
         };
-        match table::resolve(known, held, verdict) {
+        let row = table::resolve(known, held, verdict);
+        self.rows.add(row.row());
+        match row {
             ResolveRow::Premature | ResolveRow::Unknown | ResolveRow::OtherCommit | ResolveRow::Contradiction => return,
             ResolveRow::Acknowledge | ResolveRow::Applied | ResolveRow::Other => {}
             ResolveRow::Apply => {
@@ -513,7 +519,9 @@ impl Ledger {
         let settled = self.ids.outcome(txn);
         let waiting = self.queue.transfer(txn);
         let fenced = Outcome::Rejected(Reason::Fenced);
-        match table::fence(settled.is_some(), self.transactions.is_live(txn), waiting.is_some()) {
+        let row = table::fence(settled.is_some(), self.transactions.is_live(txn), waiting.is_some());
+        self.rows.add(row.row());
+        match row {
             FenceRow::Settled => return CommandResult::Settled(settled.expect("this row has an outcome")),
             FenceRow::Decide => self.conclude(txn, Verdict::Reject(Reason::Fenced), outputs),
             FenceRow::TakeOut => {

@@ -341,6 +341,7 @@ impl Leader {
         let State::Leading(leading) = &mut self.state else { return };
         if leading.commit_at.is_some_and(|at| now >= at) {
             leading.commit_at = None;
+            effects.timer("leader/commit");
             if leading.committed < leading.log.chosen() {
                 leading.committed = leading.log.chosen();
                 let others: Vec<NodeId> = self.others().collect();
@@ -353,12 +354,14 @@ impl Leader {
         let State::Leading(leading) = &mut self.state else { return };
         if now >= leading.next_check {
             leading.next_check = now + self.config.heartbeat;
+            effects.timer("leader/quorum_check");
             if self.step_down_if_alone(effects) {
                 return;
             }
         }
         let State::Leading(leading) = &self.state else { return };
         if now >= leading.next_heartbeat {
+            effects.timer("leader/heartbeat");
             self.beat(effects);
         }
     }
@@ -369,6 +372,7 @@ impl Leader {
         let State::Leading(leading) = &mut self.state else { return };
         let due = leading.is_serving() && leading.expiry.is_some_and(|expiry| leading.log_time(now) >= expiry);
         if due && leading.has_room() {
+            effects.timer("leader/expiry");
             leading.expiry = None; // The replica says what comes next.
             self.append(Vec::new(), effects);
         }
