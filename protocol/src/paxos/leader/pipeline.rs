@@ -34,6 +34,9 @@ const OWN_LAG_SLOTS: usize = 64;
 const KEEP_BYTES: usize = 8 * 1024 * 1024;
 /// An idle leader tells followers what is chosen after this long; a busy one with its next entry.
 const COMMIT_AFTER: Span = Span::from_millis(2);
+/// A follower that lacks entries gets so many at once, and as many bytes as a part has; it asks for the rest when it has
+/// these. A leader's step stays short however far a follower is behind.
+const RESEND_SLOTS: usize = 512;
 /// The same entries are sent again to the same follower at most so often.
 const RESEND_AFTER: Span = Span::from_millis(10);
 
@@ -222,7 +225,8 @@ impl Leader {
 
     fn resend(&self, node: NodeId, from: Slot, effects: &mut Effects) {
         let State::Leading(leading) = &self.state else { return };
-        let entries = leading.log.from(from, leading.log.length(), WINDOW_BYTES.max(PART_BYTES));
+        let until = leading.log.length().min(from.plus(RESEND_SLOTS));
+        let entries = leading.log.from(from, until, PART_BYTES);
         for (index, entry) in entries.into_iter().enumerate() {
             let (ballot, chosen) = (leading.ballot, leading.log.chosen());
             let accept = Accept { ballot, slot: from.plus(index), chosen, entry };
