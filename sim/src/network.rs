@@ -250,9 +250,13 @@ impl Network {
         state.clogged = state.clogged.max(until);
     }
 
-    /// Ends every fault, but for links that are to stay cut; what is under way stays under way.
-    pub fn heal(&mut self, cut: &BTreeSet<Link>) {
+    /// Ends every fault, but for links that are to stay cut. What is under way stays under way, but for what is clogged:
+    /// its connection is made anew.
+    pub fn heal(&mut self, now: u64, cut: &BTreeSet<Link>) {
         for state in self.links.values_mut() {
+            if state.clogged > now {
+                (state.life, state.last, state.stream) = (state.life + 1, now, Stream::default());
+            }
             (state.cuts, state.clogged, state.broken) = (0, 0, 0);
         }
         self.options = NetworkOptions {
@@ -314,9 +318,19 @@ mod tests {
     fn healing_leaves_cut_what_is_to_stay_cut() {
         let mut network = network(NetworkOptions { loss: 1000, ..calm() });
         network.cut(&BTreeSet::from([(A, B), (B, A)]));
-        network.heal(&BTreeSet::from([(A, B)]));
+        network.heal(0, &BTreeSet::from([(A, B)]));
         assert!(network.is_cut((A, B)) && !network.is_cut((B, A)));
         assert!(network.send(0, B, A).first.is_some());
+    }
+
+    #[test]
+    fn healing_does_not_wait_for_what_is_clogged() {
+        let mut network = network(calm());
+        network.clog((A, B), 1_000_000);
+        let life = network.send(0, A, B).first.and_then(|arrival| arrival.life).unwrap();
+        network.heal(5, &BTreeSet::new());
+        assert!(!network.holds((A, B), life));
+        assert!(arrival(&mut network, 5).is_some_and(|at| at < 1_000_000));
     }
 
     #[test]

@@ -27,7 +27,7 @@ impl World<'_> {
         self.healthy = self.draw_healthy(&voters);
         self.healed = true;
         let cut = self.leave_the_rest(&voters);
-        self.network.heal(&cut);
+        self.network.heal(self.now, &cut);
         let healthy = self.healthy.clone();
         self.trace.event(self.now, b"heal", || format!("HEAL: {healthy:?}"));
         for node in self.healthy_indexes() {
