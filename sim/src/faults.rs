@@ -231,6 +231,8 @@ pub struct Swarm {
     pub drift: Drift,
     /// Only a quorum of each group is healed at the end: all else may stay dead or cut off.
     pub quorum_only: bool,
+    /// Somebody asks what no good client asks.
+    pub stranger: bool,
 }
 
 impl Swarm {
@@ -260,6 +262,7 @@ impl Swarm {
             safety,
             drift: pick(rng, &[Drift::None, Drift::Usual, Drift::Usual, Drift::Extreme]),
             quorum_only: rng.chance(40),
+            stranger: rng.chance(50),
             shape,
         }
     }

@@ -13,7 +13,7 @@
 //! |---|---|
 //! | [`run`] | a seed from the draw to the verdict; hunting over many |
 //! | [`world`] | the queue of events; driving roles; carrying out their effects; faults as they happen |
-//! | [`node`], [`disk`], [`network`], [`clock`], [`client`] | the parts of a world |
+//! | [`node`], [`disk`], [`network`], [`clock`], [`client`], [`stranger`] | the parts of a world |
 //! | [`faults`], [`shape`] | what a seed draws |
 //! | [`history`], [`checkers`] | what clients saw, and what must hold |
 //! | [`coverage`] | what happened how often |
@@ -32,5 +32,6 @@ pub mod node;
 pub mod roles;
 pub mod run;
 pub mod shape;
+pub mod stranger;
 pub mod trace;
 pub mod world;

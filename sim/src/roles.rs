@@ -3,6 +3,7 @@
 use drachma_protocol::ledger::Ledger;
 use drachma_protocol::message::client::{Call, Request};
 use drachma_protocol::message::command::CommandKind;
+use drachma_protocol::message::operator::OperatorCall;
 use drachma_protocol::paxos::{Leader, LeaderConfig, Replica, ReplicaConfig};
 use drachma_protocol::role::{Address, RoleKind};
 use drachma_protocol::routing::Routes;
@@ -77,7 +78,8 @@ impl Assembly for RealRoles {
     fn takes(&self, request: &Request) -> RoleKind {
         match &request.call {
             Call::Command(command) if command.kind == CommandKind::Transact => RoleKind::Coordinator,
-            Call::Lookup(_) => RoleKind::Replica,
+            Call::Operator(OperatorCall::LeaderStatus(_)) => RoleKind::Leader,
+            Call::Lookup(_) | Call::Operator(_) => RoleKind::Replica,
             _ => RoleKind::Leader,
         }
     }

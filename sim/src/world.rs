@@ -31,6 +31,7 @@ use crate::faults::{Injector, Point, Swarm};
 use crate::history::History;
 use crate::network::Network;
 use crate::node::{Assembly, Node};
+use crate::stranger::Stranger;
 use crate::trace::Trace;
 use events::{Event, Queue};
 use work::Work;
@@ -62,6 +63,7 @@ pub struct World<'a> {
     nodes: Vec<Node>,
     network: Network,
     clients: Vec<Client>,
+    stranger: Stranger,
     injector: Injector,
     rng: Rng,
     trap: Option<Trap>,
@@ -120,6 +122,7 @@ impl<'a> World<'a> {
             nodes,
             network: Network::new(swarm.network.clone(), rng.fork()),
             clients,
+            stranger: Stranger::new(rng.fork()),
             injector: Injector::new(swarm, rng.fork()),
             rng: rng.fork(),
             trap: None,
@@ -156,6 +159,9 @@ impl<'a> World<'a> {
             self.at(1 + u64::from(client), Event::Alarm { client, alarm: Alarm::Begin });
         }
         self.at(SAMPLE_EVERY, Event::Sample);
+        if self.swarm.stranger {
+            self.at(SAMPLE_EVERY, Event::Strange);
+        }
         self.at(self.swarm.safety, Event::Heal);
         self.schedule_fault();
         while self.violation.is_none() {
@@ -244,6 +250,7 @@ impl<'a> World<'a> {
             }
             Event::Resume { node, boot } if self.is_current(node, boot) => self.resume(node),
             Event::Hasten { node, slow } if self.nodes[node].slow == slow => self.nodes[node].slow = 0,
+            Event::Strange => self.on_strange(),
             Event::Sample => self.sample(),
             Event::Heal => self.heal(),
             Event::Rest => self.at(self.now + REST_EVERY, Event::Rest),
@@ -259,8 +266,18 @@ impl<'a> World<'a> {
         }
     }
 
+    fn on_strange(&mut self) {
+        if self.healed {
+            return;
+        }
+        let (node, correlation, request) = self.stranger.ask(&self.swarm.shape);
+        self.ask(self.swarm.client_count, node, correlation, &request);
+        let pause = self.stranger.pause();
+        self.at(self.now + pause, Event::Strange);
+    }
+
     fn on_response(&mut self, client: u32, correlation: u64, from: NodeId, response: &Response) {
-        let asker = &mut self.clients[client as usize];
+        let Some(asker) = self.clients.get_mut(client as usize) else { return self.stranger.on_response(response) };
         let settled = asker.on_response(self.now, from, correlation, response, &mut self.history);
         for (txn, outcome) in settled {
             if let Some(record) = self.history.answer(self.now, txn, outcome) {

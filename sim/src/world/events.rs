@@ -77,6 +77,8 @@ pub(super) enum Event {
         node: usize,
         slow: u64,
     },
+    /// Somebody asks what no good client asks.
+    Strange,
     Sample,
     Heal,
     Rest,

@@ -88,7 +88,8 @@ fn calm() -> Swarm {
     swarm.shape = crate::shape::Shape::draw(&mut Rng::new(2), 1);
     swarm.kinds.clear();
     swarm.client_count = 0;
-    (swarm.network, swarm.drift, swarm.quorum_only) = (NetworkOptions::calm(300), Drift::None, false);
+    (swarm.network, swarm.drift) = (NetworkOptions::calm(300), Drift::None);
+    (swarm.quorum_only, swarm.stranger) = (false, false);
     (swarm.safety, swarm.disk.mean_sync, swarm.disk.slow) = (1_000_000, 300, 0);
     swarm
 }
