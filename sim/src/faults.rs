@@ -270,7 +270,7 @@ impl Swarm {
     /// How long the healed part of the cluster has to come to rest, in microseconds.
     ///
     /// The bound is a sum of what may still have to happen, one after the other. What was sent before the healing may
-    /// arrive late and begin something anew. An election may have to be repeated, with timeouts that have adapted to
+    /// arrive late and begin something anew; a slow sync may be under way. An election may have to be repeated, with timeouts that have adapted to
     /// four times the configured one. A request may wait for its whole deadline before its client learns that it must
     /// try again, and whoever holds what it needs may be one that is asked for, or told, at the longest pause of its
     /// doubling ones. Then comes the same once more for those who waited behind it, and a second for messages and disks.
@@ -280,7 +280,8 @@ impl Swarm {
         let election = 4 * 4 * self.shape.leader_timeout.0;
         let request = self.clients.deadline + self.clients.timeout;
         let pause = (8 * self.shape.inquire_after.0).max(16 * self.shape.resend.0);
-        late + election + 2 * (request + pause) + 1_000_000
+        let sync = 1_000 * self.disk.mean_sync;
+        late + sync + election + 2 * (request + pause) + 1_000_000
     }
 }
 

@@ -116,8 +116,8 @@ impl World<'_> {
         host.disk.start_sync();
         let options = &self.swarm.disk;
         let slowness = if !self.healed && permille(&mut self.rng, options.slow) { 100 } else { 1 };
-        // A slow node's disk is slow, too: as many times as its steps are longer than those of others.
-        let slowness = slowness * (1 + self.nodes[node].slow / 20);
+        // A slow node's disk is slow, too. A sync that is under way at the healing still has to end within the bound.
+        let slowness = slowness.max(1 + self.nodes[node].slow / 20).min(100);
         let at = self.now + 1 + exponential(&mut self.rng, options.mean_sync * slowness);
         let boot = self.nodes[node].boot;
         self.at(at, Event::Synced { node, boot });
