@@ -145,6 +145,59 @@ pub struct Trace {
     pub notable: bool,
 }
 
+/// Every [`Trace::event`] of the roles, but for timers.
+pub const EVENTS: &[&str] = &[
+    "abort_presumed",
+    "catch_up",
+    "caught_up",
+    "committed_without_record",
+    "coordinator_ignored",
+    "deposed",
+    "election_failed",
+    "follow",
+    "foreign",
+    "given_up",
+    "ignore_accepted",
+    "ignore_foreign",
+    "ignore_misdirected",
+    "ignore_short_sync",
+    "ignore_stranger",
+    "inquiry",
+    "lead",
+    "no_route",
+    "participant_ignored",
+    "pre_check",
+    "pre_check_failed",
+    "serve",
+    "stand",
+    "step_down",
+    "suspect",
+    "taken_over",
+];
+
+/// Every timer of the roles, as [`Effects::timer`] names it when its time has come.
+pub const TIMERS: &[&str] = &[
+    "leader/suspicion",
+    "leader/pre_check_again",
+    "leader/pre_check_end",
+    "leader/promises_again",
+    "leader/candidacy_end",
+    "leader/commit",
+    "leader/expiry",
+    "leader/quorum_check",
+    "leader/heartbeat",
+    "replica/catch_up",
+    "replica/read_end",
+    "replica/read_in_turn",
+    "coordinator/retry",
+    "coordinator/prepare_again",
+    "coordinator/give_up",
+    "coordinator/resolve_again",
+    "coordinator/forget",
+    "participant/inquire",
+    "participant/drop",
+];
+
 /// The effects of a step, in their order.
 #[derive(Debug)]
 pub struct Effects {
@@ -186,6 +239,11 @@ impl Effects {
     /// Tells something.
     pub fn trace(&mut self, event: &'static str, detail: impl FnOnce() -> String) {
         self.queue.push_back(Effect::Trace(Trace { event, detail: detail(), notable: false }));
+    }
+
+    /// Tells that the time of one of the [`TIMERS`] has come.
+    pub fn timer(&mut self, timer: &'static str) {
+        self.queue.push_back(Effect::Trace(Trace { event: timer, detail: String::new(), notable: false }));
     }
 
     /// Tells an operator something.

@@ -9,6 +9,11 @@ pub(crate) fn permille(rng: &mut Rng, permille: u64) -> bool {
     permille > 0 && rng.below(1000) < permille
 }
 
+/// True in so many of 100,000 cases.
+pub(crate) fn per_100_000(rng: &mut Rng, times: u64) -> bool {
+    times > 0 && rng.below(100_000) < times
+}
+
 /// A number from `low` to `high`, both included.
 pub(crate) fn between(rng: &mut Rng, low: u64, high: u64) -> u64 {
     low + rng.below(high - low + 1)

@@ -9,6 +9,7 @@ use drachma_protocol::ids::NodeId;
 use drachma_protocol::rng::Rng;
 
 use crate::client::ClientOptions;
+use crate::clock::{Drift, HOUR};
 use crate::disk::Crash;
 use crate::draw::{between, exponential, permille, pick, shuffle};
 use crate::network::{Endpoint, Link, NetworkOptions};
@@ -27,6 +28,8 @@ pub enum FaultKind {
     ClientCut,
     /// Links that stop and then deliver in a burst.
     Clog,
+    /// All links of some nodes stop, one node after the other, and go on in another order.
+    Swizzle,
     /// A process is killed.
     Kill,
     /// A machine loses power.
@@ -35,6 +38,10 @@ pub enum FaultKind {
     CrashPoint,
     /// A process stops for a while and wakes up in the middle of what has come meanwhile.
     Pause,
+    /// All that a node does takes many times as long.
+    Slow,
+    /// All nodes of a group go down for long.
+    GroupLoss,
     /// All nodes go down at once.
     Blackout,
     /// A bit of what a disk holds flips.
@@ -49,20 +56,29 @@ pub enum FaultKind {
     FailedSync,
     /// A data directory is emptied, and perhaps formatted anew.
     Wipe,
+    /// The monotonic clock of a node jumps forward, by up to an hour.
+    ClockJump,
+    /// The clock of a node goes at another speed.
+    ClockDrift,
+    /// The wall clocks of all nodes are set anew, an hour off at most.
+    WallClock,
 }
 
 impl FaultKind {
     /// Every kind.
-    pub const ALL: [FaultKind; 16] = [
+    pub const ALL: [FaultKind; 22] = [
         FaultKind::Partition,
         FaultKind::OneWay,
         FaultKind::Bridge,
         FaultKind::ClientCut,
         FaultKind::Clog,
+        FaultKind::Swizzle,
         FaultKind::Kill,
         FaultKind::PowerLoss,
         FaultKind::CrashPoint,
         FaultKind::Pause,
+        FaultKind::Slow,
+        FaultKind::GroupLoss,
         FaultKind::Blackout,
         FaultKind::BitRot,
         FaultKind::Misread,
@@ -70,7 +86,63 @@ impl FaultKind {
         FaultKind::DiskFull,
         FaultKind::FailedSync,
         FaultKind::Wipe,
+        FaultKind::ClockJump,
+        FaultKind::ClockDrift,
+        FaultKind::WallClock,
     ];
+
+    /// Its name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            FaultKind::Partition => "partition",
+            FaultKind::OneWay => "one-way partition",
+            FaultKind::Bridge => "bridge",
+            FaultKind::ClientCut => "clients cut off",
+            FaultKind::Clog => "clog",
+            FaultKind::Swizzle => "swizzle-clog",
+            FaultKind::Kill => "kill",
+            FaultKind::PowerLoss => "power loss",
+            FaultKind::CrashPoint => "crash at a point",
+            FaultKind::Pause => "pause",
+            FaultKind::Slow => "slow node",
+            FaultKind::GroupLoss => "loss of a group",
+            FaultKind::Blackout => "blackout",
+            FaultKind::ClockJump => "clock jump",
+            FaultKind::ClockDrift => "clock drift",
+            FaultKind::WallClock => "wall clock",
+            FaultKind::BitRot => "bit rot",
+            FaultKind::Misread => "bit rot on read",
+            FaultKind::Misdirected => "misdirected write",
+            FaultKind::DiskFull => "disk full",
+            FaultKind::FailedSync => "failed sync",
+            FaultKind::Wipe => "wiped directory",
+        }
+    }
+}
+
+/// Something that a node does, before or after which it may go down.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Deed {
+    /// Records are written to the log.
+    Append,
+    /// A promise leaves.
+    Promise,
+    /// An acceptance leaves.
+    Accepted,
+    /// A prepare of a transaction leaves.
+    Prepare,
+    /// A vote leaves.
+    Vote,
+    /// A decision is proposed.
+    Decide,
+    /// The coordinator is told that a decision is applied.
+    Decided,
+    /// A decision is told to a participant.
+    Resolve,
+    /// An applied decision is acknowledged.
+    Resolved,
+    /// A client is answered.
+    Acknowledge,
 }
 
 /// A point of a node's work.
@@ -82,8 +154,67 @@ pub enum Point {
     AfterSync,
     /// The roles were told of a sync and have done what they do then.
     AfterPersisted,
+    /// It was wanted, and nothing of it was done.
+    Before(Deed),
+    /// It is done, and nothing that follows.
+    After(Deed),
     /// After so many more effects: in the middle of what a step wanted done.
     Effects(u32),
+}
+
+impl Point {
+    /// Every point; of those in the middle of effects one.
+    pub fn all() -> Vec<Point> {
+        const DEEDS: [Deed; 10] = [
+            Deed::Append,
+            Deed::Promise,
+            Deed::Accepted,
+            Deed::Prepare,
+            Deed::Vote,
+            Deed::Decide,
+            Deed::Decided,
+            Deed::Resolve,
+            Deed::Resolved,
+            Deed::Acknowledge,
+        ];
+        let mut points = vec![Point::BeforeSync, Point::AfterSync, Point::AfterPersisted, Point::Effects(1)];
+        points.extend(DEEDS.into_iter().flat_map(|deed| [Point::Before(deed), Point::After(deed)]));
+        points
+    }
+
+    /// Its name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Point::BeforeSync => "before sync",
+            Point::AfterSync => "after sync",
+            Point::AfterPersisted => "after what follows a sync",
+            Point::Effects(_) => "in the middle of a step",
+            Point::Before(deed) => match deed {
+                Deed::Append => "before append",
+                Deed::Promise => "before promise",
+                Deed::Accepted => "before accepted",
+                Deed::Prepare => "before prepare",
+                Deed::Vote => "before vote",
+                Deed::Decide => "before decide",
+                Deed::Decided => "before decided",
+                Deed::Resolve => "before resolve",
+                Deed::Resolved => "before resolved",
+                Deed::Acknowledge => "before acknowledge",
+            },
+            Point::After(deed) => match deed {
+                Deed::Append => "after append",
+                Deed::Promise => "after promise",
+                Deed::Accepted => "after accepted",
+                Deed::Prepare => "after prepare",
+                Deed::Vote => "after vote",
+                Deed::Decide => "after decide",
+                Deed::Decided => "after decided",
+                Deed::Resolve => "after resolve",
+                Deed::Resolved => "after resolved",
+                Deed::Acknowledge => "after acknowledge",
+            },
+        }
+    }
 }
 
 /// How slow and how treacherous disks are.
@@ -139,20 +270,27 @@ pub struct Swarm {
     pub client_count: u32,
     /// How long faults and new operations go on, in microseconds.
     pub safety: u64,
-    /// How long the cluster then has to come to rest, in microseconds.
-    pub liveness: u64,
+    /// How well the clocks go.
+    pub drift: Drift,
+    /// Only a quorum of each group is healed at the end: all else may stay dead or cut off.
+    pub quorum_only: bool,
+    /// Somebody asks what no good client asks.
+    pub stranger: bool,
+    /// How long the healed part has to come to rest, in microseconds, if not as long as is fair ([`Swarm::bound`]).
+    pub liveness: Option<u64>,
 }
 
 impl Swarm {
     /// Draws a run.
     pub fn draw(rng: &mut Rng) -> Swarm {
-        let groups = pick(rng, &[1, 2, 3, 3, 3]);
+        let groups = pick(rng, &[1, 2, 3, 3, 3, 3, 3, 3]);
         let shape = Shape::draw(rng, groups);
         let kinds: Vec<FaultKind> = match rng.below(10) {
             0 => Vec::new(),
             1 => FaultKind::ALL.to_vec(),
             _ => FaultKind::ALL.into_iter().filter(|_| rng.chance(40)).collect(),
         };
+        let safety = pick(rng, &[10_000_000, 60_000_000, 60_000_000, 60_000_000]);
         Swarm {
             network: network(rng),
             disk: DiskOptions {
@@ -165,13 +303,43 @@ impl Swarm {
             mean_gap: pick(rng, &[300_000, 1_000_000, 3_000_000]),
             mean_length: pick(rng, &[100_000, 500_000, 2_000_000]),
             most_down: pick(rng, &[1, 1, 2, shape.nodes().len()]),
-            clients: ClientOptions::draw(rng),
+            clients: clients(rng, safety),
             client_count: between(rng, 1, 5) as u32,
-            safety: between(rng, 3_000_000, 15_000_000),
-            liveness: 120_000_000,
+            safety,
+            drift: pick(rng, &[Drift::None, Drift::Usual, Drift::Usual, Drift::Extreme]),
+            quorum_only: rng.chance(40),
+            stranger: rng.chance(50),
+            liveness: None,
             shape,
         }
     }
+
+    /// How long the healed part of the cluster has to come to rest, in microseconds.
+    ///
+    /// The bound is a sum of what may still have to happen, one after the other. What was sent before the healing may
+    /// arrive late and begin something anew; a slow sync may be under way. An election may have to be repeated, with timeouts that have adapted to
+    /// four times the configured one. A request may wait for its whole deadline before its client learns that it must
+    /// try again, and whoever holds what it needs may be one that is asked for, or told, at the longest pause of its
+    /// doubling ones. Then comes the same once more for those who waited behind it, and a second for messages and disks.
+    pub fn bound(&self) -> u64 {
+        if let Some(bound) = self.liveness {
+            return bound;
+        }
+        let late = self.network.straggler_delay * u64::from(self.network.straggler > 0)
+            + self.network.mean_delay * 20 * 20 * u64::from(self.network.duplicate > 0);
+        let election = 4 * 4 * self.shape.leader_timeout.0;
+        let request = self.clients.deadline + self.clients.timeout;
+        let pause = (8 * self.shape.inquire_after.0).max(16 * self.shape.resend.0);
+        let sync = 1_000 * self.disk.mean_sync;
+        late + sync + election + 2 * (request + pause) + 1_000_000
+    }
+}
+
+/// What the clients do: as many operations as the run is long.
+fn clients(rng: &mut Rng, safety: u64) -> ClientOptions {
+    let mut options = ClientOptions::draw(rng);
+    options.operations *= safety / 10_000_000;
+    options
 }
 
 fn network(rng: &mut Rng) -> NetworkOptions {
@@ -181,7 +349,11 @@ fn network(rng: &mut Rng) -> NetworkOptions {
         duplicate: pick(rng, &[0, 0, 10, 100]),
         straggler: pick(rng, &[0, 0, 2, 20]),
         straggler_delay: pick(rng, &[500_000, 3_000_000, 10_000_000]),
-        in_order: rng.chance(75),
+        in_order: rng.chance(50),
+        corrupt: pick(rng, &[0, 0, 5, 50, 500]),
+        truncate: pick(rng, &[0, 0, 5, 50, 500]),
+        misdirect: pick(rng, &[0, 0, 0, 20, 200]),
+        reconnect: pick(rng, &[1_000, 20_000, 300_000]),
     }
 }
 
@@ -222,16 +394,27 @@ pub enum Act {
     Cut(BTreeSet<Link>, u64),
     /// Clog these links, each until its time from now.
     Clog(Vec<(Link, u64)>),
+    /// Clog all links of these nodes, each from one time from now to another.
+    Swizzle(Vec<(NodeId, u64, u64)>),
     /// This node goes down for so long.
     Crash(NodeId, Crash, u64),
-    /// This node goes down when it comes to this point, for so long.
-    CrashAt(NodeId, Point, Crash, u64),
+    /// This node goes down when it comes to this point for the so manieth time, for so long.
+    CrashAt(NodeId, Point, u32, Crash, u64),
     /// This node stands still for so long.
     Pause(NodeId, u64),
     /// The disk of this node comes to harm; if the node goes down by that, it is for so long.
     Damage(NodeId, Harm, u64),
     /// Every node goes down; each comes back after its time.
+    /// Each of this node's steps takes so long, in microseconds, for so long.
+    Slow(NodeId, u64, u64),
+    /// These nodes go down; each comes back after its time.
     Blackout(Crash, Vec<(NodeId, u64)>),
+    /// This node's monotonic clock jumps by so much.
+    ClockJump(NodeId, u64),
+    /// This node's monotonic clock goes at so many millionths of the right speed.
+    ClockDrift(NodeId, u64),
+    /// All wall clocks are set anew.
+    WallClock,
 }
 
 /// Decides what goes wrong next.
@@ -246,7 +429,9 @@ pub struct Injector {
     mean_length: u64,
     most_down: usize,
     torn: u64,
+    drift: Drift,
     nodes: Vec<NodeId>,
+    groups: Vec<Vec<NodeId>>,
     clients: u32,
 }
 
@@ -263,7 +448,9 @@ impl Injector {
             mean_length: swarm.mean_length,
             most_down: swarm.most_down,
             torn: swarm.disk.torn,
+            drift: swarm.drift,
             nodes: swarm.shape.nodes(),
+            groups: swarm.shape.groups.iter().map(|(_, nodes)| nodes.clone()).collect(),
             clients: swarm.client_count,
         }
     }
@@ -290,16 +477,16 @@ impl Injector {
         }
         let length = exponential(&mut self.rng, self.mean_length).max(1);
         let act = match kind {
-            FaultKind::Partition | FaultKind::OneWay | FaultKind::Bridge => {
-                Some(Act::Cut(self.sides(kind, seen), length))
-            }
+            FaultKind::Partition | FaultKind::OneWay => Some(Act::Cut(self.sides(kind, seen), length)),
+            FaultKind::Bridge => Some(Act::Cut(self.bridge(), length)),
             FaultKind::ClientCut => Some(Act::Cut(self.clients_off(), length)),
             FaultKind::Clog => Some(Act::Clog(self.clogs(length))),
+            FaultKind::Swizzle => Some(Act::Swizzle(self.swizzle(length))),
             FaultKind::Kill => self.victim(seen).map(|node| Act::Crash(node, Crash::Kill, length)),
             FaultKind::PowerLoss => self.victim(seen).map(|node| Act::Crash(node, self.power_loss(), length)),
             FaultKind::CrashPoint => self.victim(seen).map(|node| {
-                let crash = if self.rng.chance(50) { Crash::Kill } else { self.power_loss() };
-                Act::CrashAt(node, self.point(), crash, length)
+                let (crash, skip) = (self.crash(), self.rng.below(4) as u32);
+                Act::CrashAt(node, self.point(), skip, crash, length)
             }),
             FaultKind::Pause => self.victim(seen).map(|node| Act::Pause(node, length)),
             FaultKind::BitRot => self.harm(seen, Harm::Rot, length),
@@ -311,8 +498,23 @@ impl Injector {
                 let formatted = self.rng.chance(50);
                 self.harm(seen, Harm::Wipe { formatted }, length)
             }
+            FaultKind::Slow => self.victim(seen).map(|node| {
+                let step = pick(&mut self.rng, &[40, 200, 1_000, 4_000]);
+                Act::Slow(node, step, length)
+            }),
             // All at once is rarer than one at a time.
-            FaultKind::Blackout => self.rng.chance(20).then(|| self.blackout(length)),
+            FaultKind::GroupLoss => self.rng.chance(20).then(|| self.group_loss(length)),
+            FaultKind::Blackout => self.rng.chance(20).then(|| self.blackout(length, self.nodes.clone())),
+            FaultKind::ClockJump => {
+                let longest = pick(&mut self.rng, &[100_000, 2_000_000, 60_000_000, HOUR]);
+                let by = between(&mut self.rng, 1, longest);
+                Some(Act::ClockJump(pick(&mut self.rng, &self.nodes), by))
+            }
+            FaultKind::ClockDrift => {
+                let rate = self.drift.draw(&mut self.rng);
+                Some(Act::ClockDrift(pick(&mut self.rng, &self.nodes), rate))
+            }
+            FaultKind::WallClock => Some(Act::WallClock),
         };
         act.map(|act| (kind, act))
     }
@@ -334,19 +536,20 @@ impl Injector {
         Crash::PowerLoss { torn: self.torn }
     }
 
+    fn crash(&mut self) -> Crash {
+        if self.rng.chance(50) { Crash::Kill } else { self.power_loss() }
+    }
+
     fn point(&mut self) -> Point {
-        match self.rng.below(4) {
-            0 => Point::BeforeSync,
-            1 => Point::AfterSync,
-            2 => Point::AfterPersisted,
-            _ => Point::Effects(between(&mut self.rng, 1, 40) as u32),
+        match pick(&mut self.rng, &Point::all()) {
+            Point::Effects(_) => Point::Effects(between(&mut self.rng, 1, 40) as u32),
+            point => point,
         }
     }
 
     fn sides(&mut self, kind: FaultKind, seen: &Seen<'_>) -> BTreeSet<Link> {
         let mut nodes = self.nodes.clone();
         shuffle(&mut self.rng, &mut nodes);
-        let bridge = if kind == FaultKind::Bridge { nodes.pop() } else { None };
         let alone = self.rng.chance(50);
         if let (true, Some(leader)) = (alone, seen.leaders.first()) {
             let leader = if seen.leaders.len() > 1 { pick(&mut self.rng, seen.leaders) } else { *leader };
@@ -354,18 +557,43 @@ impl Injector {
         }
         let first = if alone { 1 } else { between(&mut self.rng, 1, nodes.len().max(2) as u64 - 1) as usize };
         let (left, right) = nodes.split_at(first.min(nodes.len()));
-        debug_assert!(bridge.is_none_or(|node| !nodes.contains(&node)));
-        let mut links = BTreeSet::new();
-        for (a, b) in left.iter().flat_map(|a| right.iter().map(move |b| (*a, *b))) {
-            links.insert((Endpoint::Node(a), Endpoint::Node(b)));
-            if kind != FaultKind::OneWay {
-                links.insert((Endpoint::Node(b), Endpoint::Node(a)));
-            }
-        }
+        let mut links = between_sides(left, right, kind != FaultKind::OneWay);
         if kind == FaultKind::OneWay && self.rng.chance(50) {
             links = links.into_iter().map(|(a, b)| (b, a)).collect();
         }
         links
+    }
+
+    /// Two majorities of one group that share one node; everybody else is on one of the sides.
+    fn bridge(&mut self) -> BTreeSet<Link> {
+        let group = self.rng.below(self.groups.len() as u64) as usize;
+        let mut members = self.groups[group].clone();
+        shuffle(&mut self.rng, &mut members);
+        members.pop(); // The one that reaches both.
+        let (left, right) = members.split_at(members.len() / 2);
+        let (mut left, mut right) = (left.to_vec(), right.to_vec());
+        for node in self.nodes.iter().filter(|node| !self.groups[group].contains(node)) {
+            if self.rng.chance(50) { left.push(*node) } else { right.push(*node) }
+        }
+        between_sides(&left, &right, true)
+    }
+
+    fn swizzle(&mut self, length: u64) -> Vec<(NodeId, u64, u64)> {
+        let mut nodes = self.nodes.clone();
+        shuffle(&mut self.rng, &mut nodes);
+        nodes.truncate(between(&mut self.rng, 1, nodes.len() as u64) as usize);
+        let step = length / nodes.len() as u64;
+        let last = length;
+        let stops: Vec<(u64, NodeId)> = (0..).map(|n| n * step).zip(nodes.iter().copied()).collect();
+        shuffle(&mut self.rng, &mut nodes);
+        let release = |node| last + step * nodes.iter().position(|other| *other == node).map_or(0, |n| n as u64);
+        stops.into_iter().map(|(stop, node)| (node, stop, release(node).max(stop + 1))).collect()
+    }
+
+    fn group_loss(&mut self, length: u64) -> Act {
+        let group = self.rng.below(self.groups.len() as u64) as usize;
+        let long = length.saturating_mul(between(&mut self.rng, 3, 10)).min(20_000_000);
+        self.blackout(long, self.groups[group].clone())
     }
 
     fn clients_off(&mut self) -> BTreeSet<Link> {
@@ -395,11 +623,23 @@ impl Injector {
         clogs
     }
 
-    fn blackout(&mut self, length: u64) -> Act {
-        let crash = if self.rng.chance(50) { Crash::Kill } else { self.power_loss() };
-        let back = self.nodes.iter().map(|node| (*node, length + exponential(&mut self.rng, 100_000))).collect();
+    fn blackout(&mut self, length: u64, nodes: Vec<NodeId>) -> Act {
+        let crash = self.crash();
+        let back = nodes.into_iter().map(|node| (node, length + exponential(&mut self.rng, 100_000))).collect();
         Act::Blackout(crash, back)
     }
+}
+
+/// The links from one side to the other, and back if `both`.
+fn between_sides(left: &[NodeId], right: &[NodeId], both: bool) -> BTreeSet<Link> {
+    let mut links = BTreeSet::new();
+    for (a, b) in left.iter().flat_map(|a| right.iter().map(move |b| (*a, *b))) {
+        links.insert((Endpoint::Node(a), Endpoint::Node(b)));
+        if both {
+            links.insert((Endpoint::Node(b), Endpoint::Node(a)));
+        }
+    }
+    links
 }
 
 #[cfg(test)]
@@ -422,6 +662,37 @@ mod tests {
             }
         }
         assert_eq!(acted.into_iter().collect::<Vec<_>>(), FaultKind::ALL);
+    }
+
+    #[test]
+    fn a_bridge_leaves_two_majorities_of_a_group_that_share_one_node() {
+        for seed in 0..200 {
+            let mut rng = Rng::new(seed);
+            let swarm = Swarm::draw(&mut rng);
+            let links = Injector::new(&swarm, rng).bridge();
+            let reaches = |a: NodeId, b: NodeId| !links.contains(&(Endpoint::Node(a), Endpoint::Node(b)));
+            let is_bridged = |nodes: &Vec<NodeId>| {
+                let heard = |node: &&NodeId| nodes.iter().filter(|other| reaches(**node, **other)).count();
+                let all = nodes.iter().filter(|node| heard(node) == nodes.len()).count();
+                let halves = nodes.iter().filter(|node| heard(node) == nodes.len() / 2 + 1).count();
+                (all, halves) == (1, nodes.len() - 1)
+            };
+            assert!(swarm.shape.groups.iter().any(|(_, nodes)| is_bridged(nodes)), "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn a_swizzle_stops_nodes_one_by_one_and_releases_them_in_another_order() {
+        let mut orders = BTreeSet::new();
+        for seed in 0..200 {
+            let mut rng = Rng::new(seed);
+            let swarm = Swarm::draw(&mut rng);
+            let stops = Injector::new(&swarm, rng).swizzle(1_000_000);
+            assert!(stops.iter().all(|(_, stop, release)| stop < release));
+            assert!(stops.is_sorted_by_key(|(_, stop, _)| *stop));
+            orders.insert(stops.is_sorted_by_key(|(.., release)| *release));
+        }
+        assert_eq!(orders.len(), 2);
     }
 
     #[test]

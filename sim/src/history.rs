@@ -152,7 +152,7 @@ pub struct BadRecord {
 }
 
 /// Everything that was asked and answered.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct History {
     /// By id and debit account.
     pub transfers: BTreeMap<TxnId, TransferRecord>,

@@ -3,8 +3,8 @@
 //!
 //! **One seed gives everything.** It draws the cluster's shape, which kinds of faults there are and how strong, what
 //! the clients do, and then every delay, loss and crash ([`faults::Swarm`]). Two runs of a seed are equal. A run has a
-//! safety phase, in which anything may fail, and a liveness phase, in which everything is healed and must come to rest
-//! in bounded simulated time. The [`checkers`] watch both.
+//! safety phase, in which anything may fail, and a liveness phase, in which at least a quorum of each group is healed
+//! and must come to rest in bounded simulated time. The [`checkers`] watch both.
 //!
 //! **Only the devices are simulated.** The roles are those of the nodes ([`roles`]), and what leaves a node passes as
 //! the bytes of the wire. Where things are:
@@ -15,14 +15,17 @@
 //! | [`plan`], [`shrink`] | a seed with parts of it left out; the least that still fails |
 //! | [`failover`] | how long a group is silent when its leader is lost |
 //! | [`world`] | the queue of events; driving roles; carrying out their effects; faults as they happen |
-//! | [`node`], [`disk`], [`network`], [`client`] | the parts of a world |
+//! | [`node`], [`disk`], [`network`], [`clock`], [`client`], [`stranger`] | the parts of a world |
 //! | [`faults`], [`shape`] | what a seed draws |
 //! | [`history`], [`checkers`] | what clients saw, and what must hold |
 //! | `planted` | hunts for known bugs, in a build that has them |
+//! | [`coverage`] | what happened how often |
 //! | [`trace`] | a hash always, lines when something failed |
 
 pub mod checkers;
 pub mod client;
+pub mod clock;
+pub mod coverage;
 pub mod disk;
 mod draw;
 pub mod failover;
@@ -38,5 +41,6 @@ pub mod roles;
 pub mod run;
 pub mod shape;
 pub mod shrink;
+pub mod stranger;
 pub mod trace;
 pub mod world;

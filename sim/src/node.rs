@@ -10,6 +10,7 @@ use drachma_protocol::rng::Rng;
 use drachma_protocol::role::{Address, Input, Role, RoleKind, Token};
 use drachma_protocol::time::Time;
 
+use crate::clock::{Clock, NOMINAL};
 use crate::disk::{Disk, Refusal};
 use crate::shape::Shape;
 
@@ -18,6 +19,11 @@ pub trait Hosted: Role {
     /// The replicated state, if this role has it: for the checkers.
     fn ledger(&self) -> Option<&Ledger> {
         None
+    }
+
+    /// Whether this role's promises count in a majority; for who is healed at the end.
+    fn may_vote(&self) -> bool {
+        true
     }
 }
 
@@ -34,6 +40,8 @@ pub struct Birth {
     pub recovered: Recovered,
     /// Another one at each start.
     pub seed: u64,
+    /// The node's wall clock, in microseconds since 1970.
+    pub wall: u64,
 }
 
 /// Makes the roles of a node. The real ones are made in [`crate::roles`]; tests of the world make their own.
@@ -71,8 +79,14 @@ pub struct Node {
     pub id: NodeId,
     /// Counts its starts; what belongs to an earlier one is void.
     pub boot: u32,
-    /// When it started, in simulated time: its own clock begins there.
-    pub booted_at: u64,
+    /// Its clocks.
+    pub clocks: Clock,
+    /// What its roles were told last: time does not go back for them.
+    pub told: Time,
+    /// How long each of its steps takes, in microseconds; mostly none.
+    pub slow: u64,
+    /// A step is under way that takes time.
+    pub busy: bool,
     /// Its roles; none while it is down.
     pub seats: Vec<Seat>,
     /// It stands still.
@@ -119,7 +133,10 @@ impl Node {
         Node {
             id,
             boot: 0,
-            booted_at: 0,
+            clocks: Clock::new(NOMINAL),
+            told: Time(0),
+            slow: 0,
+            busy: false,
             seats: Vec::new(),
             paused: false,
             damaged: false,
@@ -142,7 +159,7 @@ impl Node {
 
     /// Its own clock.
     pub fn clock(&self, now: u64) -> Time {
-        Time(now - self.booted_at)
+        self.clocks.now(now)
     }
 
     /// The process begins: its roles come from what is on the disk.
@@ -153,7 +170,8 @@ impl Node {
         assert!(!self.is_up(), "a node runs once at a time");
         let mut recovered: BTreeMap<GroupId, Recovered> = self.disk.start()?;
         self.boot += 1;
-        self.booted_at = now;
+        self.clocks.start(now);
+        self.told = Time(0);
         for group in groups {
             let birth = Birth {
                 node: self.id,
@@ -161,6 +179,7 @@ impl Node {
                 directory: self.directory,
                 recovered: recovered.remove(group).unwrap_or_default(),
                 seed: self.rng.next_u64(),
+                wall: self.clocks.wall(now),
             };
             for (role, hosted) in assembly.start(birth) {
                 self.seats.push(Seat {
@@ -184,7 +203,7 @@ impl Node {
         self.in_sync.clear();
         self.unsynced.clear();
         self.fetches.clear();
-        (self.syncing, self.paused, self.syncs) = (false, false, (0, 0));
+        (self.syncing, self.paused, self.busy, self.syncs) = (false, false, false, (0, 0));
     }
 
     /// The seat of a role.

@@ -183,7 +183,7 @@ vary=N (other draws within the same run)";
         }
         swarm.withheld.numbers.extend(&self.skip);
         swarm.safety = self.safety.unwrap_or(swarm.safety);
-        swarm.liveness = self.liveness.unwrap_or(swarm.liveness);
+        swarm.liveness = self.liveness.or(swarm.liveness);
     }
 }
 

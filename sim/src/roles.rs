@@ -3,6 +3,7 @@
 use drachma_protocol::ledger::Ledger;
 use drachma_protocol::message::client::{Call, Request};
 use drachma_protocol::message::command::CommandKind;
+use drachma_protocol::message::operator::OperatorCall;
 use drachma_protocol::paxos::{Leader, LeaderConfig, Replica, ReplicaConfig};
 use drachma_protocol::role::{Address, RoleKind};
 use drachma_protocol::routing::Routes;
@@ -20,6 +21,10 @@ const BATCH_ROOM: usize = 64;
 impl Hosted for Replica {
     fn ledger(&self) -> Option<&Ledger> {
         Some(Replica::ledger(self))
+    }
+
+    fn may_vote(&self) -> bool {
+        Replica::may_vote(self)
     }
 }
 
@@ -51,7 +56,7 @@ impl RealRoles {
 
 impl Assembly for RealRoles {
     fn start(&self, birth: Birth) -> Vec<(RoleKind, Box<dyn Hosted>)> {
-        let Birth { node, group, directory, recovered, seed } = birth;
+        let Birth { node, group, directory, recovered, seed, wall } = birth;
         let nodes = self.shape.members(group).to_vec();
         let leader = Leader::new(LeaderConfig {
             node,
@@ -61,7 +66,7 @@ impl Assembly for RealRoles {
             heartbeat: self.shape.heartbeat,
             leader_timeout: self.shape.leader_timeout,
             promise: recovered.promise,
-            wall: 0,
+            wall,
             seed,
         });
         let genesis = self.shape.genesis(group);
@@ -80,7 +85,8 @@ impl Assembly for RealRoles {
     fn takes(&self, request: &Request) -> RoleKind {
         match &request.call {
             Call::Command(command) if command.kind == CommandKind::Transact => RoleKind::Coordinator,
-            Call::Lookup(_) => RoleKind::Replica,
+            Call::Operator(OperatorCall::LeaderStatus(_)) => RoleKind::Leader,
+            Call::Lookup(_) | Call::Operator(_) => RoleKind::Replica,
             _ => RoleKind::Leader,
         }
     }

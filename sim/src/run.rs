@@ -1,12 +1,13 @@
 //! One seed, from the draw to the verdict; and many of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::checkers::{Checkers, Class, Violation};
-use crate::faults::{FaultKind, Swarm};
+use crate::coverage::Coverage;
+use crate::faults::Swarm;
 use crate::node::Assembly;
 use crate::plan::{Overrides, Plan};
 use crate::shrink::{Limits, Shrunk, shrink};
@@ -201,7 +202,7 @@ impl Simulation<'_> {
                 let plan = Plan { seed: hunt.from.wrapping_add(number), with: hunt.with.clone() };
                 let outcome = self.run_plan(&plan, Keep::NOTHING, u64::MAX);
                 hunt.progress.add(&outcome);
-                summary.add(&outcome);
+                summary.add(plan.seed, &outcome);
                 let Some(violation) = &outcome.violation else { continue };
                 summary.failed.push((plan.seed, violation.clone()));
                 let key = (violation.checker, violation.class as u8);
@@ -263,14 +264,16 @@ pub struct Summary {
     pub committed: u64,
     /// Reads that were answered.
     pub reads: u64,
-    /// How often each kind of thing happened.
-    pub counts: BTreeMap<&'static str, u64>,
+    /// The longest time until all that was healed had come to rest, in simulated microseconds, and its seed.
+    pub longest_rest: (u64, u64),
+    /// What happened how often.
+    pub coverage: Coverage,
     /// The seeds that failed, and how.
     pub failed: Vec<(u64, Violation)>,
 }
 
 impl Summary {
-    fn add(&mut self, outcome: &Outcome) {
+    fn add(&mut self, seed: u64, outcome: &Outcome) {
         let history = &outcome.history;
         self.passed += u64::from(outcome.violation.is_none());
         self.length += outcome.length;
@@ -278,9 +281,8 @@ impl Summary {
         self.transfers += history.transfers.len() as u64;
         self.committed += history.transfers.values().filter(|record| record.committed_at().is_some()).count() as u64;
         self.reads += history.reads.len() as u64;
-        for (what, count) in &outcome.counts {
-            *self.counts.entry(what).or_default() += count;
-        }
+        self.coverage.merge(&outcome.coverage);
+        self.longest_rest = self.longest_rest.max((outcome.rest, seed));
     }
 
     fn merge(&mut self, other: Summary) {
@@ -290,16 +292,9 @@ impl Summary {
         self.transfers += other.transfers;
         self.committed += other.committed;
         self.reads += other.reads;
-        for (what, count) in other.counts {
-            *self.counts.entry(what).or_default() += count;
-        }
+        self.coverage.merge(&other.coverage);
+        self.longest_rest = self.longest_rest.max(other.longest_rest);
         self.failed.extend(other.failed);
-    }
-
-    /// What exists and never happened.
-    pub fn zeros(&self) -> Vec<&'static str> {
-        let faults = FaultKind::ALL.into_iter().map(crate::world::fault_name);
-        faults.filter(|name| !self.counts.contains_key(name)).collect()
     }
 
     /// The worst kind of failure: a broken promise of safety, then a crash, then a cluster that does not come to rest.
@@ -311,13 +306,7 @@ impl Summary {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (what, count) in &self.counts {
-            writeln!(f, "{count:>12} {what}")?;
-        }
-        match self.zeros() {
-            zeros if zeros.is_empty() => {}
-            zeros => writeln!(f, "never happened: {}", zeros.join(", "))?,
-        }
+        write!(f, "{}", self.coverage)?;
         let (failed, seconds) = (self.failed.len(), self.length / 1_000_000);
         write!(
             f,
@@ -343,13 +332,5 @@ mod tests {
         assert_eq!(summary(&[Class::Liveness]), Some(Class::Liveness));
         assert_eq!(summary(&[Class::Liveness, Class::Crash]), Some(Class::Crash));
         assert_eq!(summary(&[Class::Crash, Class::Safety, Class::Liveness]), Some(Class::Safety));
-    }
-
-    #[test]
-    fn what_never_happened_is_named() {
-        let mut summary = Summary::default();
-        assert_eq!(summary.zeros().len(), FaultKind::ALL.len());
-        summary.counts.insert("kill", 1);
-        assert!(!summary.zeros().contains(&"kill") && summary.to_string().contains("never happened: partition, "));
     }
 }

@@ -190,8 +190,8 @@ impl Search<'_> {
         let (swarm, _) = self.best.draw();
         let has = |name| Overrides::found(&swarm, name).unwrap_or(0);
         let mut steps = vec![Step::Vary];
-        if self.wanted.1 == Class::Liveness && swarm.liveness > LEAST_REST {
-            steps.extend([LEAST_REST, swarm.liveness / 2].map(Step::Liveness));
+        if self.wanted.1 == Class::Liveness && swarm.bound() > LEAST_REST {
+            steps.extend([LEAST_REST, swarm.bound() / 2].map(Step::Liveness));
         }
         let mut less = |name: &'static str, values: &[u64]| {
             let fewer = values.iter().copied().filter(|value| *value < has(name));

@@ -6,38 +6,40 @@
 
 mod damage;
 mod effects;
+mod events;
 mod fate;
+mod healing;
 pub mod past;
 mod strike;
 #[cfg(test)]
 mod tests;
+mod watching;
+mod wire;
+mod work;
 
-pub(crate) use fate::fault_name;
 pub use strike::Loss;
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet};
 
-use bytes::Bytes;
-
-use drachma_protocol::ids::{GroupId, NodeId, Slot};
-use drachma_protocol::ledger::model::Posted;
+use drachma_protocol::ids::{GroupId, NodeId};
 use drachma_protocol::message::client::Response;
-use drachma_protocol::message::operator::{AccountsCall, PageCall};
-use drachma_protocol::message::{Message, PaxosMessage, TxnMessage};
 use drachma_protocol::rng::Rng;
-use drachma_protocol::role::{Address, Effects, Input, RoleKind};
-use drachma_protocol::wire::codec::from_slice;
+use drachma_protocol::role::{Address, Effects, Input};
 
-use crate::checkers::{Answered, Applied, Checkers, Class, End, ReplicaView, Sample, State, Violation};
+use crate::checkers::{Answered, Checkers, Class, Violation};
 use crate::client::{Alarm, Client};
+use crate::clock::Clock;
+use crate::coverage::Coverage;
 use crate::disk::Crash;
 use crate::faults::{Injector, Point, Swarm};
 use crate::history::History;
-use crate::network::{Link, Network};
+use crate::network::Network;
 use crate::node::{Assembly, Node};
 use crate::panics;
+use crate::stranger::Stranger;
 use crate::trace::{Keep, Trace};
+use events::{Event, Queue};
+use work::Work;
 
 /// How often the accounts of all replicas are looked at, in microseconds.
 const SAMPLE_EVERY: u64 = 250_000;
@@ -46,66 +48,13 @@ const REST_EVERY: u64 = 100_000;
 /// More events than any run needs: a role that spins.
 const EVENT_LIMIT: u64 = 20_000_000;
 
-/// What a message between nodes is.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Protocol {
-    Paxos,
-    Txn,
-}
-
-/// Something that happens at a point in time. Those with a boot belong to one run of a process.
-#[derive(Debug)]
-enum Event {
-    Message { protocol: Protocol, from: Address, to: Address, bytes: Bytes },
-    Request { client: u32, correlation: u64, node: NodeId, bytes: Bytes },
-    Response { client: u32, correlation: u64, from: NodeId, bytes: Bytes },
-    Alarm { client: u32, alarm: Alarm },
-    Timer { node: usize, boot: u32, seat: usize },
-    Again { node: usize, boot: u32, seat: usize },
-    Synced { node: usize, boot: u32 },
-    Fetched { node: usize, boot: u32, seat: usize, start: Slot, entries: Vec<Bytes> },
-    Link { node: usize, boot: u32, peer: NodeId, up: bool },
-    Fault,
-    Mend(BTreeSet<Link>),
-    Start { node: usize, boot: u32 },
-    Resume { node: usize, boot: u32 },
-    Sample,
-    Heal,
-    Rest,
-    Strike,
-}
-
-struct Scheduled {
-    at: u64,
-    sequence: u64,
-    event: Event,
-}
-
-impl Ord for Scheduled {
-    fn cmp(&self, other: &Scheduled) -> std::cmp::Ordering {
-        (self.at, self.sequence).cmp(&(other.at, other.sequence))
-    }
-}
-
-impl PartialOrd for Scheduled {
-    fn partial_cmp(&self, other: &Scheduled) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Scheduled {
-    fn eq(&self, other: &Scheduled) -> bool {
-        self.sequence == other.sequence
-    }
-}
-
-impl Eq for Scheduled {}
-
 /// A node that is to go down when it comes to some point.
 #[derive(Clone, Copy, Debug)]
 struct Trap {
     node: usize,
     point: Point,
+    // How often it comes there before.
+    skip: u32,
     crash: Crash,
     length: u64,
 }
@@ -115,11 +64,11 @@ pub struct World<'a> {
     assembly: &'a dyn Assembly,
     swarm: &'a Swarm,
     now: u64,
-    sequence: u64,
-    queue: BinaryHeap<Reverse<Scheduled>>,
+    queue: Queue,
     nodes: Vec<Node>,
     network: Network,
     clients: Vec<Client>,
+    stranger: Stranger,
     injector: Injector,
     rng: Rng,
     trap: Option<Trap>,
@@ -127,15 +76,21 @@ pub struct World<'a> {
     leaders: BTreeMap<GroupId, NodeId>,
     // Who has been told that whom is gone.
     lost: BTreeSet<(NodeId, NodeId)>,
+    // Groups whose first entry was applied somewhere.
+    begun: BTreeSet<GroupId>,
     healed: bool,
+    // Who runs, and is judged, once it is healed.
+    healthy: BTreeSet<NodeId>,
+    // Some group cannot come back, whoever is healed.
+    hopeless: bool,
     // That it does not come to rest is no finding.
     patient: bool,
     // When it began.
-    begun: u64,
+    since: u64,
     checkers: Checkers,
     history: History,
     trace: Trace,
-    counts: BTreeMap<&'static str, u64>,
+    coverage: Coverage,
     violation: Option<Violation>,
     // How many events there may be before nobody is interested any more.
     patience: u64,
@@ -155,14 +110,16 @@ pub struct Outcome {
     pub length: u64,
     /// How many faults were drawn.
     pub faults: u64,
-    /// How often each kind of thing happened: messages, faults, what the roles told.
-    pub counts: BTreeMap<&'static str, u64>,
+    /// How long it took to come to rest once it was healed, in simulated microseconds.
+    pub rest: u64,
+    /// What happened how often: faults, messages, rows, timers, what the roles told.
+    pub coverage: Coverage,
     /// What the clients asked and were told.
     pub history: History,
-    /// The last lines of the trace, if it was asked for.
-    pub lines: Vec<String>,
     /// How many lines before them were not kept.
     pub left_out: u64,
+    /// The last lines of the trace, if it was asked for.
+    pub lines: Vec<String>,
 }
 
 impl<'a> World<'a> {
@@ -170,35 +127,37 @@ impl<'a> World<'a> {
     pub fn new(swarm: &'a Swarm, assembly: &'a dyn Assembly, checkers: Checkers, rng: &mut Rng, lines: usize) -> Self {
         // One stream for each purpose, so that fewer of one thing shift the draws of no other.
         let (mut for_nodes, mut for_clients) = (rng.fork(), rng.fork());
-        let nodes = swarm
-            .shape
-            .nodes()
-            .into_iter()
-            .map(|id| Node::new(id, swarm.shape.groups_on(id), for_nodes.fork()))
-            .collect();
+        let node = |id| Node::new(id, swarm.shape.groups_on(id), for_nodes.fork());
+        let mut nodes: Vec<Node> = swarm.shape.nodes().into_iter().map(node).collect();
+        for node in &mut nodes {
+            node.clocks = Clock::new(swarm.drift.draw(&mut node.rng));
+        }
         let client = |_| Client::new(&swarm.clients, &swarm.shape, for_clients.fork());
         let clients = (0..swarm.client_count).map(client).collect();
         World {
             assembly,
             swarm,
             now: 0,
-            sequence: 0,
-            queue: BinaryHeap::new(),
+            queue: Queue::default(),
             nodes,
             network: Network::new(swarm.network.clone(), rng.fork()),
             clients,
+            stranger: Stranger::new(rng.fork()),
             injector: Injector::new(swarm, rng.fork()),
             rng: rng.fork(),
             trap: None,
             leaders: BTreeMap::new(),
             lost: BTreeSet::new(),
+            begun: BTreeSet::new(),
             healed: false,
+            healthy: BTreeSet::new(),
+            hopeless: false,
             patient: false,
-            begun: 0,
+            since: 0,
             checkers,
             history: History::default(),
             trace: Trace::new(Keep::lines(lines)),
-            counts: BTreeMap::new(),
+            coverage: Coverage::default(),
             violation: None,
             patience: u64::MAX,
             strike: None,
@@ -236,17 +195,20 @@ impl<'a> World<'a> {
         for client in 0..self.swarm.client_count {
             self.at(self.now + 1 + u64::from(client), Event::Alarm { client, alarm: Alarm::Begin });
         }
-        self.begun = self.now;
+        self.since = self.now;
         self.at(self.now + SAMPLE_EVERY, Event::Sample);
+        if self.swarm.stranger {
+            self.at(self.now + SAMPLE_EVERY, Event::Strange);
+        }
         self.at(self.now + self.swarm.safety, Event::Heal);
         self.schedule_fault();
         while self.violation.is_none() && self.trace.events() < self.patience {
-            let Some(Reverse(scheduled)) = self.queue.pop() else { break };
-            self.now = scheduled.at;
-            if matches!(scheduled.event, Event::Rest) && self.is_over() {
+            let Some((at, event)) = self.queue.pop() else { break };
+            self.now = at;
+            if matches!(event, Event::Rest) && self.is_over() {
                 break;
             }
-            self.happen(scheduled.event);
+            self.happen(event);
             if self.trace.events() > EVENT_LIMIT {
                 self.fail("world", Class::Liveness, "a role spins: too many events".to_owned());
             }
@@ -259,7 +221,8 @@ impl<'a> World<'a> {
             hash: self.trace.hash(),
             events: self.trace.events(),
             length: self.now,
-            counts: self.counts,
+            rest: self.now.saturating_sub(self.since + self.swarm.safety),
+            coverage: self.coverage,
             history: self.history,
             faults: self.injector.drawn(),
             left_out: self.trace.left_out(),
@@ -268,12 +231,7 @@ impl<'a> World<'a> {
     }
 
     fn at(&mut self, at: u64, event: Event) {
-        self.sequence += 1;
-        self.queue.push(Reverse(Scheduled { at: at.max(self.now), sequence: self.sequence, event }));
-    }
-
-    fn count(&mut self, what: &'static str) {
-        *self.counts.entry(what).or_default() += 1;
+        self.queue.push(at.max(self.now), event);
     }
 
     fn fail(&mut self, checker: &'static str, class: Class, text: String) {
@@ -302,11 +260,15 @@ impl<'a> World<'a> {
         self.nodes.iter().position(|n| n.id == node)
     }
 
+    /// Whether a node may run: once all is healed, only those that were.
+    fn may_run(&self, node: usize) -> bool {
+        !self.healed || self.healthy.contains(&self.nodes[node].id)
+    }
+
     fn happen(&mut self, event: Event) {
         match event {
-            Event::Message { protocol, from, to, bytes } => self.on_message(protocol, from, to, &bytes),
-            Event::Request { client, correlation, node, bytes } => self.on_request(client, correlation, node, &bytes),
-            Event::Response { client, correlation, from, bytes } => self.on_response(client, correlation, from, &bytes),
+            Event::Frame { link, arrival, bytes } => self.on_frame(link, arrival, &bytes),
+            Event::Stall { link, life } => self.on_stall(link, life),
             Event::Alarm { client, alarm } => {
                 self.clients[client as usize].on_alarm(self.now, alarm, &mut self.history);
                 self.grant(client);
@@ -316,71 +278,57 @@ impl<'a> World<'a> {
                 self.nodes[node].seats[seat].turn = true;
                 self.run_node(node);
             }
+            Event::Go { node, boot } if self.is_current(node, boot) => {
+                self.nodes[node].busy = false;
+                self.run_node(node);
+            }
             Event::Synced { node, boot } if self.is_current(node, boot) => self.on_synced(node),
             Event::Fetched { node, boot, seat, start, entries } if self.is_current(node, boot) => {
                 self.nodes[node].seats[seat].mailbox.push_back(Input::Fetched { start, entries });
                 self.run_node(node);
             }
-            Event::Link { node, boot, peer, up } if self.is_current(node, boot) => self.on_link(node, peer, up),
+            Event::Link { node, boot, peer, change } if self.is_current(node, boot) => self.on_link(node, peer, change),
             Event::Fault => self.on_fault(),
             Event::Mend(links) => self.mend(&links),
-            Event::Start { node, boot } if self.nodes[node].boot == boot && !self.nodes[node].is_up() => {
+            Event::Clog { node, until } => self.clog(node, until),
+            Event::Start { node, boot }
+                if self.nodes[node].boot == boot && !self.nodes[node].is_up() && self.may_run(node) =>
+            {
                 self.start(node);
             }
             Event::Resume { node, boot } if self.is_current(node, boot) => self.resume(node),
+            Event::Hasten { node, slow } if self.nodes[node].slow == slow => self.nodes[node].slow = 0,
+            Event::Strange => self.on_strange(),
             Event::Sample => self.sample(),
             Event::Heal => self.heal(),
             Event::Rest => self.at(self.now + REST_EVERY, Event::Rest),
             Event::Strike => self.on_strike(),
             Event::Timer { .. }
             | Event::Again { .. }
+            | Event::Go { .. }
             | Event::Synced { .. }
             | Event::Fetched { .. }
             | Event::Link { .. }
             | Event::Start { .. }
-            | Event::Resume { .. } => {}
+            | Event::Resume { .. }
+            | Event::Hasten { .. } => {}
         }
     }
 
-    fn on_message(&mut self, protocol: Protocol, from: Address, to: Address, bytes: &[u8]) {
-        let message = match protocol {
-            Protocol::Paxos => from_slice::<PaxosMessage>(bytes).map(Message::Paxos),
-            Protocol::Txn => from_slice::<TxnMessage>(bytes).map(Message::Txn),
-        };
-        let message = match message {
-            Ok(message) => message,
-            Err(error) => {
-                return self.fail("wire", Class::Safety, format!("{from:?} sent {bytes:x?} to {to:?}: {error}"));
-            }
-        };
-        let Some(node) = self.index_of(to.node).filter(|node| self.nodes[*node].is_up()) else { return };
-        self.trace.event(self.now, bytes, || format!("{} <- {} {message:?}", name(to), name(from)));
-        self.nodes[node].put(to, Input::Message { from, message });
-        self.run_node(node);
+    fn on_strange(&mut self) {
+        if self.healed {
+            return;
+        }
+        let (node, correlation, request) = self.stranger.ask(&self.swarm.shape);
+        self.ask(self.swarm.client_count, node, correlation, &request);
+        let pause = self.stranger.pause();
+        self.at(self.now + pause, Event::Strange);
     }
 
-    fn on_request(&mut self, client: u32, correlation: u64, to: NodeId, bytes: &[u8]) {
-        let Some(node) = self.index_of(to).filter(|node| self.nodes[*node].is_up()) else { return };
-        let request = match from_slice::<drachma_protocol::message::client::Request>(bytes) {
-            Ok(request) => request,
-            Err(error) => return self.fail("wire", Class::Safety, format!("a request {bytes:x?}: {error}")),
-        };
-        self.trace.event(self.now, bytes, || format!("{to} <- client {client} #{correlation:x} {request:?}"));
-        let to = Address { node: to, group: request.group, role: self.assembly.takes(&request) };
-        let origin = drachma_protocol::ids::Origin { connection: u64::from(client), correlation };
-        self.nodes[node].put(to, Input::Request { origin, request });
-        self.run_node(node);
-    }
-
-    fn on_response(&mut self, client: u32, correlation: u64, from: NodeId, bytes: &[u8]) {
-        let response = match from_slice::<Response>(bytes) {
-            Ok(response) => response,
-            Err(error) => return self.fail("wire", Class::Safety, format!("a response {bytes:x?}: {error}")),
-        };
-        self.trace.event(self.now, bytes, || format!("client {client} <- {from} #{correlation:x} {response:?}"));
-        let asker = &mut self.clients[client as usize];
+    fn on_response(&mut self, client: u32, correlation: u64, from: NodeId, response: &Response) {
+        let Some(asker) = self.clients.get_mut(client as usize) else { return self.stranger.on_response(response) };
         let reads = self.history.reads.len();
-        let settled = asker.on_response(self.now, from, correlation, &response, &mut self.history);
+        let settled = asker.on_response(self.now, from, correlation, response, &mut self.history);
         for (txn, outcome) in settled {
             self.see_answer(from, txn, outcome);
             if let Some(record) = self.history.answer(self.now, txn, outcome) {
@@ -418,17 +366,22 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Lets the roles of a node work until nothing is left to do there.
+    /// Lets the roles of a node work until nothing is left to do there. A slow node does one thing, and the next when the
+    /// time of that is over.
     fn run_node(&mut self, node: usize) {
         let boot = self.nodes[node].boot;
-        while self.is_current(node, boot) && !self.nodes[node].paused && self.violation.is_none() {
+        while self.is_current(node, boot)
+            && !self.nodes[node].paused
+            && !self.nodes[node].busy
+            && self.violation.is_none()
+        {
             let Some(seat) = self.nodes[node].next_seat() else { return };
             let waiting = self.nodes[node].seats[seat].mailbox.len();
             for _ in 0..waiting {
                 let Some(input) = self.nodes[node].seats[seat].mailbox.pop_front() else { break };
                 self.nodes[node].seats[seat].turn = true;
                 self.step(node, seat, input);
-                if !self.is_current(node, boot) {
+                if !self.is_current(node, boot) || self.nodes[node].busy {
                     return;
                 }
             }
@@ -443,24 +396,41 @@ impl<'a> World<'a> {
         let now = self.now;
         let host = &mut self.nodes[node];
         let (clock, boot) = (host.clock(now), host.boot);
+        assert!(clock >= host.told, "the clock of a node never goes back for its roles");
+        host.told = clock;
         let place = &mut host.seats[seat];
+        let mut work = Work::default();
+        let applies = matches!(input, Input::Turn);
         let mut effects = Effects::new(place.address);
         place.role.step(clock, input, &mut effects);
+        if let (true, Some(ledger)) = (applies, place.role.ledger()) {
+            work.operations = ledger.last_work() as u64;
+        }
         self.look(node, seat);
         while let Some(effect) = effects.pop() {
+            work.add(&effect);
             self.carry_out(node, seat, effect);
             if !self.is_current(node, boot) {
                 return; // It went down in the middle: the rest never happened.
             }
         }
+        if work.cost() > work::MOST {
+            let who = name(self.nodes[node].seats[seat].address);
+            self.fail("work", Class::Liveness, format!("{who} did too much in one step: {work:?}"));
+        }
         self.arm(node, seat);
+        let slow = self.nodes[node].slow;
+        if slow > 0 {
+            self.nodes[node].busy = true;
+            self.at(now + slow, Event::Go { node, boot });
+        }
     }
 
     /// Sees to it that the role's deadline is looked at in time.
     fn arm(&mut self, node: usize, seat: usize) {
         let host = &self.nodes[node];
         let Some(deadline) = host.seats[seat].role.deadline() else { return };
-        let at = host.booted_at.saturating_add(deadline.0).max(self.now + 1);
+        let at = host.clocks.moment(deadline).max(self.now + 1);
         if host.seats[seat].armed.is_none_or(|armed| at < armed) {
             let boot = host.boot;
             self.nodes[node].seats[seat].armed = Some(at);
@@ -468,131 +438,15 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Shows the checkers what a replica has applied, before anybody hears of it.
-    fn look(&mut self, node: usize, seat: usize) {
-        let host = &self.nodes[node];
-        let place = &host.seats[seat];
-        let Some(ledger) = place.role.ledger() else { return };
-        let (from, until) = (place.applied, ledger.applied());
-        if until == from {
-            return;
+    /// The same for all roles of a node, whose clock may go differently now.
+    fn arm_all(&mut self, node: usize) {
+        for seat in 0..self.nodes[node].seats.len() {
+            self.arm(node, seat);
         }
-        let group = place.address.group;
-        let totals = (!ledger.is_busy()).then(|| ledger.totals());
-        let entries = host.disk.appended(group, from, until);
-        let posted = posted_from(ledger, place.posted);
-        let seen = Applied {
-            node: host.id,
-            group,
-            from,
-            until,
-            entries,
-            posted_from: place.posted,
-            posted: &posted,
-            state: totals.as_ref().map(|totals| State { totals, time: ledger.time() }),
-        };
-        let found = self.checkers.applied(&seen);
-        let place = &mut self.nodes[node].seats[seat];
-        (place.applied, place.posted) = (until, place.posted + posted.len() as u64);
-        self.check(found);
-    }
-
-    /// The replicas that run and that their groups admit: a directory that was formatted anew is none of theirs.
-    fn replicas(&self) -> impl Iterator<Item = (&Node, &drachma_protocol::ledger::Ledger, GroupId)> {
-        let admitted = |node: &&Node| node.directory == crate::shape::Shape::directory(node.id);
-        self.nodes.iter().filter(admitted).flat_map(|node| {
-            let replicas = node.seats.iter().filter(|seat| seat.address.role == RoleKind::Replica);
-            replicas.filter_map(move |seat| Some((node, seat.role.ledger()?, seat.address.group)))
-        })
-    }
-
-    fn sample(&mut self) {
-        self.at(self.now + SAMPLE_EVERY, Event::Sample);
-        let mut checkers = std::mem::replace(&mut self.checkers, Checkers::none());
-        let mut found = Ok(());
-        for (node, ledger, group) in self.replicas() {
-            let accounts = all_accounts(ledger);
-            let sample = Sample { node: node.id, group, accounts: &accounts };
-            found = found.and_then(|()| checkers.ask(|checker| checker.on_sample(&sample)));
-        }
-        self.checkers = checkers;
-        self.check(found);
-    }
-
-    /// Whether everything has come to rest, or has not in time; then the checkers have had their last look.
-    fn is_over(&mut self) -> bool {
-        let stuck = self.unrest();
-        if stuck.is_some() && self.now < self.begun + self.swarm.safety + self.swarm.liveness {
-            return false;
-        }
-        if stuck.is_some() && self.patient {
-            return true;
-        }
-        let mut groups: BTreeMap<GroupId, Vec<ReplicaView>> = BTreeMap::new();
-        for (node, ledger, group) in self.replicas() {
-            groups.entry(group).or_default().push(view(node.id, ledger));
-        }
-        let end = End { shape: &self.swarm.shape, history: &self.history, groups: &groups, stuck: stuck.as_deref() };
-        let found = self.checkers.ask(|checker| checker.at_end(&end));
-        self.check(found);
-        true
-    }
-
-    /// What is not at rest yet.
-    fn unrest(&self) -> Option<String> {
-        for (number, client) in self.clients.iter().enumerate() {
-            if !client.is_done() {
-                return Some(format!("client {number} still waits for {}", client.describe_open()));
-            }
-        }
-        let mut lengths: BTreeMap<GroupId, Slot> = BTreeMap::new();
-        for (node, ledger, group) in self.replicas() {
-            let totals = ledger.totals();
-            if totals.in_doubt + totals.coordinated + totals.waiting > 0 {
-                return Some(format!("{group} on {} is not at rest: {totals:?}", node.id));
-            }
-            let length = *lengths.entry(group).or_insert(totals.applied);
-            if length != totals.applied {
-                return Some(format!(
-                    "{group} on {} has applied {}, another replica {length}",
-                    node.id, totals.applied
-                ));
-            }
-        }
-        None
     }
 }
 
 /// `g1/n1/leader`.
 fn name(address: Address) -> String {
     format!("{}/{}/{:?}", address.group, address.node, address.role)
-}
-
-fn all_accounts(ledger: &drachma_protocol::ledger::Ledger) -> Vec<drachma_protocol::ledger::model::Account> {
-    let mut accounts = Vec::new();
-    let mut next = Some(0);
-    while let Some(from) = next {
-        let page = ledger.accounts_page(&AccountsCall { from, limit: 1000, changed: false, reserved: true });
-        accounts.extend(page.accounts);
-        next = page.next;
-    }
-    accounts
-}
-
-fn view(node: NodeId, ledger: &drachma_protocol::ledger::Ledger) -> ReplicaView {
-    let posted = posted_from(ledger, 0);
-    ReplicaView { node, totals: ledger.totals(), posted, accounts: all_accounts(ledger) }
-}
-
-/// The posted transfers from this position on.
-fn posted_from(ledger: &drachma_protocol::ledger::Ledger, from: u64) -> Vec<Posted> {
-    let mut posted = Vec::new();
-    loop {
-        let page = ledger.posted_page(&PageCall { from: from + posted.len() as u64, limit: 1000 });
-        let is_last = page.rows.is_empty();
-        posted.extend(page.rows);
-        if is_last {
-            return posted;
-        }
-    }
 }

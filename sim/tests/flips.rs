@@ -43,9 +43,9 @@ fn checkers(kept: &Rc<BTreeMap<GroupId, Vec<Bytes>>>) -> Checkers {
     checkers.add(Box::new(Kept(Rc::clone(kept))));
     checkers.add(Box::new(agreement::Agreement::default()));
     checkers.add(Box::new(conservation::Conservation));
-    checkers.add(Box::new(limits::Limits));
-    checkers.add(Box::new(exactly_once::ExactlyOnce));
-    checkers.add(Box::new(atomicity::Atomicity));
+    checkers.add(Box::new(limits::Limits::default()));
+    checkers.add(Box::new(exactly_once::ExactlyOnce::default()));
+    checkers.add(Box::new(atomicity::Atomicity::default()));
     checkers.add(Box::new(reads::Reads));
     checkers.add(Box::new(serializable::Serializable));
     checkers
@@ -78,7 +78,7 @@ fn swarm(groups: u16, operations: u64) -> Swarm {
     (swarm.clients.operations, swarm.clients.mean_pause, swarm.clients.largest_batch) = (operations, 20_000, 3);
     (swarm.clients.reads, swarm.clients.across, swarm.clients.give_up) = (20, 50, 0);
     (swarm.clients.timeout, swarm.clients.deadline, swarm.clients.shared_ids) = (200_000, 1_000_000, 0);
-    (swarm.client_count, swarm.safety, swarm.liveness) = (3, operations * 30_000 + 500_000, 2_000_000);
+    (swarm.client_count, swarm.safety, swarm.liveness) = (3, operations * 30_000 + 500_000, Some(2_000_000));
     swarm
 }
 

@@ -16,14 +16,15 @@ use drachma_protocol::role::{Address, Input};
 use drachma_protocol::time::{Span, Time};
 use drachma_protocol::wire::codec::from_slice;
 use drachma_protocol::wire::frame::{self, Frame, FrameError, Kind, LIMIT_CLIENT, LIMIT_HELLO, LIMIT_PEER};
+use drachma_protocol::wire::peer;
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
 
+use super::Hub;
 use super::client::{Admission, Client, Shared, repeated};
 use super::hello::{Admitted, goodbye};
 use super::reader::{Assembler, FrameSink, READ};
 use super::writer::Outbox;
-use super::{Hub, peer};
 
 /// How often a connection that is not read looks for requests that were given up.
 const SWEEP: Span = Span::from_millis(1_000);

@@ -17,13 +17,13 @@ use drachma_protocol::rng::Rng;
 use drachma_protocol::role::Address;
 use drachma_protocol::wire::codec::from_slice;
 use drachma_protocol::wire::frame::{self, Frame, FrameError, Kind, LIMIT_HELLO, LIMIT_PEER};
+use drachma_protocol::wire::peer;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::sync::Notify;
 
 use super::hello::Identity;
-use super::peer;
 use super::reader::{Assembler, FrameSink};
 use super::writer::Outbox;
 use crate::counters::Counters;

@@ -12,7 +12,6 @@ pub(crate) mod connection;
 pub(crate) mod hello;
 pub(crate) mod link;
 pub(crate) mod listener;
-pub(crate) mod peer;
 pub(crate) mod reader;
 pub(crate) mod writer;
 

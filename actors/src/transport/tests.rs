@@ -14,8 +14,8 @@ use drachma_protocol::rng::Rng;
 use drachma_protocol::role::{Address, Input, RoleKind};
 use drachma_protocol::time::Span;
 use drachma_protocol::wire::frame::{self, Kind, LIMIT_CLIENT, LIMIT_HELLO, LIMIT_PEER};
+use drachma_protocol::wire::peer;
 
-use super::peer;
 use crate::config::NodeLimits;
 use crate::testing::{
     Builds, Heard, Line, TestNode, acts, at, client_hello, config, count, directory, idle, parrot, peer_hello, read,

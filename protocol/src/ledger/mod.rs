@@ -45,6 +45,7 @@ use crate::message::command::Member;
 use crate::placement::map::ShardMap;
 use crate::planted::{Bug, is_planted};
 use crate::time::{LogTime, Span};
+use crate::txn::table::RowCounts;
 use accounts::{Accounts, Place, Whereabouts};
 use apply::Work;
 use doubt::Doubts;
@@ -138,6 +139,7 @@ pub struct Ledger {
     /// Kept between batches, so that they do not allocate.
     scratch: Vec<(Transfer, u128)>,
     last_work: usize,
+    rows: RowCounts,
 }
 
 impl Ledger {
@@ -166,6 +168,7 @@ impl Ledger {
             work: None,
             scratch: Vec::new(),
             last_work: 0,
+            rows: RowCounts::default(),
         }
     }
 
@@ -204,6 +207,11 @@ impl Ledger {
     /// How many operations the last call of `apply` has done.
     pub fn last_work(&self) -> usize {
         self.last_work
+    }
+
+    /// How often each row of the tables of two-phase commit was taken here; no part of the replicated state.
+    pub fn rows(&self) -> &RowCounts {
+        &self.rows
     }
 
     /// When, in log time, the first of the operations that wait expires.

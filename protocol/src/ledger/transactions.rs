@@ -241,6 +241,7 @@ impl Ledger {
         } else {
             BeginRow::Stale // Its content is not that of its id: as if it had never been.
         };
+        self.rows.add(row.row());
         let output = match row {
             BeginRow::Stale | BeginRow::UnderWay | BeginRow::Ended => TxnOutput::Void { txn, attempt },
             BeginRow::Repeated => return,
@@ -320,6 +321,7 @@ impl Ledger {
             let held = if own { HeldHere::Own } else { self.transactions.compare_held(txn, attempt) };
             let known = if is_planted(Bug::CreditUnchecked) { Known::Open } else { self.ids.known(txn, digest) };
             let row = table::prepare(known, held);
+            self.rows.add(row.row());
             let rank = Rank { age, txn };
             let (effects, since, waiting) = (Effects::default(), self.time, None);
             let new = Held { txn, attempt, participants, coordinator, rank, transfer, digest, effects, since, waiting };
@@ -448,7 +450,9 @@ impl Ledger {
         let held = self.transactions.held.get(&txn);
         let prepared = held
             .is_some_and(|held| held.coordinator == self.group && held.attempt == attempt && held.waiting.is_none());
-        match table::decide(record, prepared, verdict) {
+        let row = table::decide(record, prepared, verdict);
+        self.rows.add(row.row());
+        match row {
             DecideRow::NoBegin | DecideRow::OtherAttempt | DecideRow::Second | DecideRow::Unprepared => {}
             DecideRow::Commit | DecideRow::Abort | DecideRow::Reject(_) => self.conclude(txn, verdict, outputs),
         }
@@ -511,7 +515,9 @@ impl Ledger {
             Some(Outcome::Committed) => Known::Committed,
             Some(Outcome::Rejected(reason)) => Known::Rejected(reason),
         };
-        match table::resolve(known, held, verdict) {
+        let row = table::resolve(known, held, verdict);
+        self.rows.add(row.row());
+        match row {
             ResolveRow::Premature | ResolveRow::Unknown | ResolveRow::OtherCommit | ResolveRow::Contradiction => return,
             #[cfg(feature = "planted")]
             ResolveRow::Applied if is_planted(Bug::ResolvedTwice) => self.post_again(txn),
@@ -545,7 +551,9 @@ impl Ledger {
         }
         let waiting = self.queue.transfer(txn);
         let fenced = Outcome::Rejected(Reason::Fenced);
-        match table::fence(settled.is_some(), self.transactions.is_live(txn), waiting.is_some()) {
+        let row = table::fence(settled.is_some(), self.transactions.is_live(txn), waiting.is_some());
+        self.rows.add(row.row());
+        match row {
             FenceRow::Settled => return CommandResult::Settled(settled.expect("this row has an outcome")),
             FenceRow::Decide => self.conclude(txn, Verdict::Reject(Reason::Fenced), outputs),
             FenceRow::TakeOut => {

@@ -34,6 +34,21 @@ pub enum LocalMessage {
     Events(Vec<TxnOutput>),
 }
 
+macro_rules! kinds {
+    ($($variant:ident),+) => {
+        impl LocalMessage {
+            /// Every variant's name.
+            pub const KINDS: &'static [&'static str] = &[$(stringify!($variant)),+];
+
+            /// The variant's name.
+            pub fn kind(&self) -> &'static str {
+                match self { $(LocalMessage::$variant(_) => stringify!($variant)),+ }
+            }
+        }
+    };
+}
+kinds!(Heard, Serve, Promised, Members, Follow, Propose, Read, Answers, Applied, Events);
+
 /// A heartbeat was heard.
 #[derive(Clone, Debug)]
 pub struct Heard {

@@ -36,6 +36,10 @@ use crate::message::command::Verdict;
 use crate::planted::{Bug, is_planted};
 use crate::time::Span;
 
+/// Every row in which something is said or done, as the traces `inquiry` and `taken_over` name them. Nothing is done in
+/// row T1.
+pub const ROWS: &[&str] = &["I1", "I2", "I3", "I4", "I5", "I6", "T2", "T3", "T4", "T5"];
+
 /// What a serving coordinator knows of an attempt.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Known {

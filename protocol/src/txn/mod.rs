@@ -88,6 +88,7 @@ pub mod table;
 mod tests;
 
 pub use coordinator::Coordinator;
+pub use inquiry::ROWS as RECOVERY_ROWS;
 pub use participant::Participant;
 
 use crate::ids::{Attempt, TxnId};

@@ -281,10 +281,12 @@ impl Serving {
         let Some(entry) = self.attempts.get_mut(&key) else { return };
         let refused = entry.vote.is_some_and(|(vote, _)| vote != VoteKind::Yes);
         if refused || (entry.resolving && entry.vote.is_none()) {
+            cx.effects.timer("participant/drop");
             // Holds nothing that this view knows of: what comes again is proposed again, and the ledger answers.
             self.remove(key);
             return;
         }
+        cx.effects.timer("participant/inquire");
         // The proposal yielded nothing for long: the next copy of the decision is proposed again.
         entry.resolving = false;
         let inquire = Inquire { txn: key.0, attempt: key.1, group: cx.desk.me.group };

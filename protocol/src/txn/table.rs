@@ -169,27 +169,66 @@ pub enum FenceRow {
 }
 
 macro_rules! labels {
-    ($($row:ident { $($variant:ident $(($field:pat))? => $label:literal),+ $(,)? })+) => {$(
-        impl $row {
-            /// The row's name in the table.
-            pub fn label(&self) -> &'static str {
-                match self { $($row::$variant $(($field))? => $label),+ }
+    ($($row:ident { $($variant:ident $(($field:pat))? => $label:ident),+ $(,)? })+) => {
+        /// The name of a row of these tables.
+        #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+        #[allow(missing_docs)]
+        pub enum Row { $($($label),+),+ }
+
+        impl Row {
+            /// Every row.
+            pub const ALL: &'static [Row] = &[$($(Row::$label),+),+];
+
+            /// Its name in the table.
+            pub const fn name(self) -> &'static str {
+                match self { $($(Row::$label => stringify!($label)),+),+ }
             }
         }
-    )+};
+
+        $(impl $row {
+            /// Which row it is.
+            pub fn row(&self) -> Row {
+                match self { $($row::$variant $(($field))? => Row::$label),+ }
+            }
+
+            /// The row's name in the table.
+            pub fn label(&self) -> &'static str {
+                self.row().name()
+            }
+        })+
+    };
 }
 labels! {
-    PrepareRow { Committed => "P1", Rejected(_) => "P2", Conflict => "P3", Busy => "P4", Fresh => "P5", Repeat => "P6",
-        Quiet => "P7", Replace => "P8", Stale => "P9",
-        Unresolved => "P10" }
-    BeginRow { Stale => "B1", Known => "B2", Repeated => "B3", UnderWay => "B4", Ended => "B5", Fresh => "B6",
-        Again => "B7" }
-    DecideRow { NoBegin => "D1", OtherAttempt => "D2", Second => "D3", Unprepared => "D4", Commit => "D5",
-        Abort => "D6", Reject(_) => "D7" }
-    ResolveRow { Apply => "R1", Release => "R2", TakeOut => "R3", Premature => "R4", Acknowledge => "R5",
-        Record => "R6", Applied => "R7", Unknown => "R8", Other => "R9", ReleaseOlder => "R10", OtherCommit => "R11",
-        Contradiction => "R12" }
-    FenceRow { Settled => "F1", Decide => "F2", TakeOut => "F3", Record => "F4" }
+    PrepareRow { Committed => P1, Rejected(_) => P2, Conflict => P3, Busy => P4, Fresh => P5, Repeat => P6,
+        Quiet => P7, Replace => P8, Stale => P9, Unresolved => P10 }
+    BeginRow { Stale => B1, Known => B2, Repeated => B3, UnderWay => B4, Ended => B5, Fresh => B6, Again => B7 }
+    DecideRow { NoBegin => D1, OtherAttempt => D2, Second => D3, Unprepared => D4, Commit => D5, Abort => D6,
+        Reject(_) => D7 }
+    ResolveRow { Apply => R1, Release => R2, TakeOut => R3, Premature => R4, Acknowledge => R5, Record => R6,
+        Applied => R7, Unknown => R8, Other => R9, ReleaseOlder => R10, OtherCommit => R11, Contradiction => R12 }
+    FenceRow { Settled => F1, Decide => F2, TakeOut => F3, Record => F4 }
+}
+
+/// How often each row was taken at one replica since it started. For statistics: no part of the replicated state.
+#[derive(Clone, Debug)]
+pub struct RowCounts([u64; Row::ALL.len()]);
+
+impl Default for RowCounts {
+    fn default() -> RowCounts {
+        RowCounts([0; Row::ALL.len()])
+    }
+}
+
+impl RowCounts {
+    /// A row was taken.
+    pub fn add(&mut self, row: Row) {
+        self.0[row as usize] += 1;
+    }
+
+    /// How often a row was taken.
+    pub fn of(&self, row: Row) -> u64 {
+        self.0[row as usize]
+    }
 }
 
 /// A `Prepare` at a participant.

@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use crate::golden;
 use crate::ids::{AccountId, Epoch, GroupId, NodeId};
 use crate::placement::map::{AccountRange, Mode, ShardMap};
-use crate::role::{Address, Effect, Effects, Input, Role, RoleKind};
+use crate::role::{Address, Effect, Effects, Input, Role, RoleKind, TIMERS};
 use crate::routing::Routes;
 use crate::time::{Span, Time};
 use crate::txn::{Coordinator, Participant, TxnConfig};
@@ -89,7 +89,10 @@ impl Bench {
         let mut effects = Effects::new(self.me);
         self.role.step(self.now, input, &mut effects);
         while let Some(effect) = effects.pop() {
-            lines.push(show::effect(&effect));
+            // That a time has come shows in the command; the names of timers are for statistics.
+            if !matches!(&effect, Effect::Trace(trace) if TIMERS.contains(&trace.event)) {
+                lines.push(show::effect(&effect));
+            }
         }
     }
 }

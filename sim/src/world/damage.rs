@@ -31,6 +31,7 @@ use drachma_protocol::log::segment::{HEAD, HEADER, claimed_length};
 
 use super::{Event, World};
 use crate::checkers::Class;
+use crate::coverage::Kind;
 use crate::disk::device::File;
 use crate::disk::{Crash, Refusal, Trouble};
 use crate::draw::{between, pick};
@@ -44,7 +45,7 @@ impl World<'_> {
     pub(super) fn damage(&mut self, node: usize, harm: Harm, length: u64) {
         let done = match harm {
             Harm::Rot => self.may_damage(node) && self.rot(node),
-            Harm::Misdirect => self.may_damage(node) && self.misdirect(node),
+            Harm::Misdirect => self.may_damage(node) && self.misplace(node),
             Harm::Wipe { formatted } => self.may_damage(node) && self.wipe(node, formatted, length),
             Harm::Misread => self.expect(node, Trouble::Misread),
             Harm::Fill => self.expect(node, |_| Trouble::Full),
@@ -54,13 +55,16 @@ impl World<'_> {
             return;
         }
         let id = self.nodes[node].id;
-        self.count(match harm {
-            Harm::Rot => "bit flipped",
-            Harm::Misdirect => "write misdirected",
-            Harm::Wipe { formatted: false } => "directory wiped",
-            Harm::Wipe { formatted: true } => "directory formatted anew",
-            Harm::Misread | Harm::Fill | Harm::FailSync => "disk about to fail",
-        });
+        self.count(
+            Kind::Damage,
+            match harm {
+                Harm::Rot => "bit flipped",
+                Harm::Misdirect => "write misdirected",
+                Harm::Wipe { formatted: false } => "directory wiped",
+                Harm::Wipe { formatted: true } => "directory formatted anew",
+                Harm::Misread | Harm::Fill | Harm::FailSync => "disk about to fail",
+            },
+        );
         self.trace.event(self.now, b"damage", || format!("{id}'s disk: {harm:?}"));
         // Damage is mostly found at the next start.
         if matches!(harm, Harm::Rot | Harm::Misdirect) && self.rng.chance(60) {
@@ -115,7 +119,7 @@ impl World<'_> {
     }
 
     /// A record is not where it should be, but over or behind others.
-    fn misdirect(&mut self, node: usize) -> bool {
+    fn misplace(&mut self, node: usize) -> bool {
         let host = &mut self.nodes[node];
         let segments: Vec<File> = host
             .disk
@@ -170,7 +174,7 @@ impl World<'_> {
         if let Refusal::Broken(text) = refusal {
             return self.fail("durability", Class::Safety, format!("{id}: {text}"));
         }
-        self.count("stopped by its disk");
+        self.count(Kind::Damage, "stopped by its disk");
         self.trace.event(self.now, b"disk", || format!("{id} stops: {refusal}"));
         let length = RETRY + between(&mut self.rng, 0, 1_000_000);
         self.crash(node, Crash::Kill, length);
@@ -187,7 +191,7 @@ impl World<'_> {
         let crash = self.bearable(node, crash);
         let host = &mut self.nodes[node];
         host.disk.start_in_vain(crash, &mut host.rng);
-        self.count("crash while it starts");
+        self.count(Kind::Damage, "crash while it starts");
         true
     }
 
@@ -209,7 +213,7 @@ impl World<'_> {
                 self.start_later(node);
             }
             Refusal::Unusable(_) | Refusal::NotFormatted if damaged => {
-                self.count("refuses its disk");
+                self.count(Kind::Damage, "refuses its disk");
                 self.nodes[node].lost = true;
             }
             _ => self.fail("durability", Class::Safety, format!("{id} was never damaged and refuses: {refusal}")),

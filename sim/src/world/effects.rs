@@ -1,17 +1,17 @@
 //! Carrying out what roles and clients want done.
 
-use bytes::Bytes;
+use drachma_protocol::ledger::output::TxnOutput;
+use drachma_protocol::message::command::Command;
+use drachma_protocol::message::{LocalMessage, Message, PaxosMessage, TxnMessage};
+use drachma_protocol::role::{Address, Effect, Input, TIMERS, Trace};
 
-use drachma_protocol::message::{Message, PaxosMessage};
-use drachma_protocol::role::{Address, Effect, Input};
-use drachma_protocol::wire::codec::to_vec;
-
-use super::{Event, Protocol, World, name};
+use super::events::Event;
+use super::{World, name};
 use crate::checkers::{Class, Persisted, Sent};
 use crate::client::Wish;
+use crate::coverage::Kind;
 use crate::draw::{between, exponential, permille};
-use crate::faults::Point;
-use crate::network::Endpoint;
+use crate::faults::{Deed, Point};
 use crate::node::Wanted;
 
 /// How long a node reads from its disk at most, in microseconds.
@@ -19,16 +19,51 @@ const LONGEST_FETCH: u64 = 2_000;
 /// How long the rest of a long turn waits at most, in microseconds.
 const LONGEST_AGAIN: u64 = 50;
 
+/// What a node does by carrying out an effect, if it is one of the deeds before and after which nodes go down.
+fn deed(effect: &Effect) -> Option<Deed> {
+    let is_decide = |commands: &[Command]| commands.iter().any(|command| matches!(command, Command::Decide(_)));
+    let is_decided = |events: &[TxnOutput]| events.iter().any(|event| matches!(event, TxnOutput::Decided { .. }));
+    match effect {
+        Effect::Persist { .. } => Some(Deed::Append),
+        Effect::Reply { .. } => Some(Deed::Acknowledge),
+        Effect::Send { message, .. } => match message {
+            Message::Paxos(PaxosMessage::Promise(_)) => Some(Deed::Promise),
+            Message::Paxos(PaxosMessage::Accepted(_)) => Some(Deed::Accepted),
+            Message::Txn(TxnMessage::Prepare(_)) => Some(Deed::Prepare),
+            Message::Txn(TxnMessage::Vote(_)) => Some(Deed::Vote),
+            Message::Txn(TxnMessage::Resolve(_)) => Some(Deed::Resolve),
+            Message::Txn(TxnMessage::Resolved(_)) => Some(Deed::Resolved),
+            Message::Local(LocalMessage::Propose(commands)) if is_decide(commands) => Some(Deed::Decide),
+            Message::Local(LocalMessage::Events(events)) if is_decided(events) => Some(Deed::Decided),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
 impl World<'_> {
     pub(super) fn carry_out(&mut self, node: usize, seat: usize, effect: Effect) {
-        if self.is_trapped_by_effect(node) {
+        let deed = if self.has_trap(node) { deed(&effect) } else { None };
+        if self.is_trapped_by_effect(node) || deed.is_some_and(|deed| self.is_trapped_at(node, Point::Before(deed))) {
             return self.spring();
         }
+        self.do_effect(node, seat, effect);
+        if deed.is_some_and(|deed| self.is_trapped_at(node, Point::After(deed))) {
+            self.spring();
+        }
+    }
+
+    fn do_effect(&mut self, node: usize, seat: usize, effect: Effect) {
         let from = self.nodes[node].seats[seat].address;
         let boot = self.nodes[node].boot;
         match effect {
             Effect::Send { to, message } if to.node == from.node => {
                 self.trace.event(self.now, b"local", || format!("{} -> {} {message:?}", name(from), name(to)));
+                match &message {
+                    Message::Paxos(message) => self.count(Kind::Paxos, message.kind()),
+                    Message::Txn(message) => self.count(Kind::Txn, message.kind()),
+                    Message::Local(message) => self.count(Kind::Local, message.kind()),
+                }
                 if !matches!(message, Message::Local(_)) {
                     self.show_message(from, to, &message, 0);
                 }
@@ -53,17 +88,7 @@ impl World<'_> {
                 host.fetches.push_back((after, Wanted { seat, from, until, bytes }));
                 self.fetch(node);
             }
-            Effect::Reply { to, response } => {
-                let (client, correlation) = (to.connection as u32, to.correlation);
-                let bytes = Bytes::from(to_vec(&response));
-                let fate = self.network.send(self.now, Endpoint::Node(from.node), Endpoint::Client(client));
-                let line = || format!("{} replies to client {client} #{correlation:x} {response:?}", name(from));
-                self.trace.note(self.now, line);
-                for at in [fate.first, fate.second].into_iter().flatten() {
-                    self.at(at, Event::Response { client, correlation, from: from.node, bytes: bytes.clone() });
-                }
-                self.count(response.kind());
-            }
+            Effect::Reply { to, response } => self.reply(from.node, to, &response),
             Effect::Again => {
                 let at = self.now + between(&mut self.rng, 1, LONGEST_AGAIN);
                 self.at(at, Event::Again { node, boot, seat });
@@ -71,40 +96,20 @@ impl World<'_> {
             Effect::Trace(told) => {
                 let line = || format!("{}: {} {}", name(from), told.event, told.detail);
                 self.trace.event(self.now, told.event.as_bytes(), line);
-                self.count(told.event);
+                self.count_told(&told);
             }
         }
     }
 
-    fn send(&mut self, from: Address, to: Address, message: &Message) {
-        let (protocol, bytes, kind) = match message {
-            Message::Paxos(message) => (Protocol::Paxos, to_vec(message), message.kind()),
-            Message::Txn(message) => (Protocol::Txn, to_vec(message), message.kind()),
-            Message::Local(message) => {
-                return self.fail("wire", Class::Safety, format!("{} sent {message:?} to another node", name(from)));
-            }
-        };
-        self.count(kind);
-        self.show_message(from, to, message, bytes.len());
-        if let Message::Paxos(PaxosMessage::Accept(_) | PaxosMessage::Heartbeat(_)) = message {
-            self.leaders.insert(from.group, from.node);
+    fn count_told(&mut self, told: &Trace) {
+        if TIMERS.contains(&told.event) {
+            return self.count(Kind::Timer, told.event);
         }
-        let bytes = Bytes::from(bytes);
-        let fate = self.network.send(self.now, Endpoint::Node(from.node), Endpoint::Node(to.node));
-        if fate.first.is_none() {
-            self.trace.event(self.now, b"lost", || format!("{} -> {} lost {message:?}", name(from), name(to)));
+        self.count(Kind::Event, told.event);
+        if let "inquiry" | "taken_over" = told.event {
+            let row = told.detail.split(' ').next().unwrap_or_default();
+            self.count(Kind::Recovery, row);
         }
-        for at in [fate.first, fate.second].into_iter().flatten() {
-            self.trace
-                .note(self.now, || format!("{} -> {} {kind}, there after {} us", name(from), name(to), at - self.now));
-            self.at(at, Event::Message { protocol, from, to, bytes: bytes.clone() });
-        }
-    }
-
-    fn show_message(&mut self, from: Address, to: Address, message: &Message, bytes: usize) {
-        let sent = Sent { from, to, message, bytes, at: self.now };
-        let found = self.checkers.ask(|checker| checker.on_message(&sent));
-        self.check(found);
     }
 
     /// Begins a sync, if there is something to sync and none is under way.
@@ -121,9 +126,17 @@ impl World<'_> {
         }
         let options = &self.swarm.disk;
         let slowness = if !self.healed && permille(&mut self.rng, options.slow) { 100 } else { 1 };
+        // A slow node's disk is slow, too. A sync that is under way at the healing still has to end within the bound.
+        let slowness = slowness.max(1 + self.nodes[node].slow / 20).min(100);
         let at = self.now + 1 + exponential(&mut self.rng, options.mean_sync * slowness);
         let boot = self.nodes[node].boot;
         self.at(at, Event::Synced { node, boot });
+    }
+
+    pub(super) fn show_message(&mut self, from: Address, to: Address, message: &Message, bytes: usize) {
+        let sent = Sent { from, to, message, bytes, at: self.now };
+        let found = self.checkers.ask(|checker| checker.on_message(&sent));
+        self.check(found);
     }
 
     /// Reads what roles want and what is committed.
@@ -186,12 +199,7 @@ impl World<'_> {
                 Wish::Send { node, correlation, request } => {
                     let found = self.checkers.ask(|checker| checker.on_request(client, &request));
                     self.check(found);
-                    let bytes = Bytes::from(to_vec(&request));
-                    let fate = self.network.send(self.now, Endpoint::Client(client), Endpoint::Node(node));
-                    for at in [fate.first, fate.second].into_iter().flatten() {
-                        self.at(at, Event::Request { client, correlation, node, bytes: bytes.clone() });
-                    }
-                    self.count(request.call.kind());
+                    self.ask(client, node, correlation, &request);
                 }
             }
         }

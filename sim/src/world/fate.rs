@@ -8,11 +8,13 @@ use drachma_protocol::log::record::Recovered;
 use drachma_protocol::message::client::Request;
 use drachma_protocol::role::{Input, RoleKind};
 
-use super::{Event, REST_EVERY, Trap, World};
+use super::events::{Change, Event};
+use super::{Trap, World};
 use crate::checkers::Restarted;
+use crate::coverage::Kind;
 use crate::disk::Crash;
-use crate::draw::{between, exponential};
-use crate::faults::{Act, FaultKind, Point, Seen};
+use crate::draw::exponential;
+use crate::faults::{Act, Point, Seen};
 use crate::network::{Endpoint, Link};
 use crate::node::{Assembly, Birth, Hosted};
 
@@ -37,36 +39,82 @@ impl World<'_> {
         let leaders: Vec<NodeId> = self.leaders.values().copied().collect();
         let down = self.nodes.len() - running.len();
         let Some((kind, act)) = self.injector.act(&Seen { running: &running, down, leaders: &leaders }) else { return };
-        self.count(fault_name(kind));
+        self.count(Kind::Fault, kind.name());
         self.trace.event(self.now, b"fault", || format!("FAULT {kind:?}: {act:?}"));
+        self.befall(act);
+    }
+
+    fn befall(&mut self, act: Act) {
         match act {
             Act::Cut(links, length) => self.cut(links, length),
-            Act::Clog(clogs) => {
-                for (link, length) in clogs {
-                    self.network.clog(link, self.now + length);
+            Act::Clog(clogs) => clogs.into_iter().for_each(|(link, length)| self.network.clog(link, self.now + length)),
+            Act::Swizzle(stops) => {
+                for (node, stop, release) in stops {
+                    self.at(self.now + stop, Event::Clog { node, until: self.now + release });
                 }
             }
-            Act::Crash(node, crash, length) => {
-                self.index_of(node).into_iter().for_each(|n| self.crash(n, crash, length))
+            Act::Crash(node, crash, length) => self.with(node, |world, node| world.crash(node, crash, length)),
+            Act::CrashAt(node, point, skip, crash, length) => {
+                self.trap = self.index_of(node).map(|node| Trap { node, point, skip, crash, length });
             }
-            Act::CrashAt(node, point, crash, length) => {
-                self.trap = self.index_of(node).map(|node| Trap { node, point, crash, length });
-            }
-            Act::Damage(node, harm, length) => {
-                self.index_of(node).into_iter().for_each(|n| self.damage(n, harm, length));
-            }
-            Act::Pause(node, length) => self.index_of(node).into_iter().for_each(|n| self.pause(n, length)),
+            Act::Damage(node, harm, length) => self.with(node, |world, node| world.damage(node, harm, length)),
+            Act::Pause(node, length) => self.with(node, |world, node| world.pause(node, length)),
+            Act::Slow(node, step, length) => self.with(node, |world, node| {
+                world.nodes[node].slow = step;
+                world.at(world.now + length, Event::Hasten { node, slow: step });
+            }),
             Act::Blackout(crash, back) => {
                 for (node, length) in back {
-                    self.index_of(node).into_iter().for_each(|n| self.crash(n, crash, length));
+                    self.with(node, |world, node| world.crash(node, crash, length));
                 }
             }
+            Act::ClockJump(node, by) => self.with(node, |world, node| {
+                world.nodes[node].clocks.jump(world.now, by);
+                world.arm_all(node);
+            }),
+            Act::ClockDrift(node, rate) => self.with(node, |world, node| {
+                world.nodes[node].clocks.set_rate(world.now, rate);
+                world.arm_all(node);
+            }),
+            Act::WallClock => self.nodes.iter_mut().for_each(|node| node.clocks.set_wall(&mut node.rng)),
         }
     }
 
-    /// Whether this is where a node was to go down.
-    pub(super) fn is_trapped_at(&self, node: usize, point: Point) -> bool {
-        self.trap.is_some_and(|trap| trap.node == node && trap.point == point)
+    fn with(&mut self, node: NodeId, act: impl FnOnce(&mut Self, usize)) {
+        if let Some(node) = self.index_of(node) {
+            act(self, node);
+        }
+    }
+
+    /// All links of a node stop, until then.
+    pub(super) fn clog(&mut self, node: NodeId, until: u64) {
+        if self.healed {
+            return;
+        }
+        let nodes = self.nodes.iter().map(|node| Endpoint::Node(node.id));
+        let others: Vec<Endpoint> = nodes.chain((0..self.swarm.client_count).map(Endpoint::Client)).collect();
+        let node = Endpoint::Node(node);
+        for other in others.into_iter().filter(|other| *other != node) {
+            self.network.clog((node, other), until);
+            self.network.clog((other, node), until);
+        }
+    }
+
+    /// Whether a node is to go down at some point of its work.
+    pub(super) fn has_trap(&self, node: usize) -> bool {
+        self.trap.is_some_and(|trap| trap.node == node)
+    }
+
+    /// Whether this is where a node was to go down; counts down the times that it comes there.
+    pub(super) fn is_trapped_at(&mut self, node: usize, point: Point) -> bool {
+        match &mut self.trap {
+            Some(trap) if trap.node == node && trap.point == point => {
+                let sprung = trap.skip == 0;
+                trap.skip = trap.skip.saturating_sub(1);
+                sprung
+            }
+            _ => false,
+        }
     }
 
     /// Counts down the effects of a node that is to go down in the middle of its work.
@@ -84,24 +132,26 @@ impl World<'_> {
     pub(super) fn spring(&mut self) {
         if let Some(trap) = self.trap.take() {
             self.trace.event(self.now, b"trap", || format!("FAULT {trap:?}"));
-            self.count("crash at a point");
+            self.count(Kind::Point, trap.point.name());
             self.crash(trap.node, trap.crash, trap.length);
         }
     }
 
     pub(super) fn crash(&mut self, node: usize, crash: Crash, length: u64) {
-        let host = &mut self.nodes[node];
-        if !host.is_up() {
+        if !self.nodes[node].is_up() {
             return;
         }
+        self.count_rows(node);
+        let host = &mut self.nodes[node];
         host.stop();
         let crash = self.bearable(node, crash);
         let host = &mut self.nodes[node];
         host.disk.crash(crash, &mut host.rng);
         let (id, boot) = (host.id, host.boot);
+        self.network.forget(Endpoint::Node(id));
         self.trace.event(self.now, b"crash", || format!("{id} is down: {crash:?}"));
         for peer in self.others(node) {
-            self.notice(peer, id, false);
+            self.notice(peer, id, Change::Down);
         }
         self.lost.retain(|(watcher, _)| *watcher != id);
         self.at(self.now + length, Event::Start { node, boot });
@@ -125,12 +175,10 @@ impl World<'_> {
         self.trace.event(self.now, b"start", || format!("{id} starts"));
         for peer in self.others(node) {
             let peer_id = self.nodes[peer].id;
-            self.notice(node, peer_id, true);
-            self.notice(peer, id, true);
+            self.notice(node, peer_id, Change::Up);
+            self.notice(peer, id, Change::Up);
         }
-        for seat in 0..self.nodes[node].seats.len() {
-            self.arm(node, seat);
-        }
+        self.arm_all(node);
         self.run_node(node);
     }
 
@@ -158,9 +206,7 @@ impl World<'_> {
             return;
         }
         self.nodes[node].paused = false;
-        for seat in 0..self.nodes[node].seats.len() {
-            self.arm(node, seat);
-        }
+        self.arm_all(node);
         self.run_node(node);
     }
 
@@ -168,7 +214,7 @@ impl World<'_> {
         (0..self.nodes.len()).filter(|other| *other != node).collect()
     }
 
-    /// Whether a connection between two nodes holds.
+    /// Whether a connection between two nodes can be made.
     fn reaches(&self, node: NodeId, peer: NodeId) -> bool {
         let (a, b) = (Endpoint::Node(node), Endpoint::Node(peer));
         let is_up = self.index_of(peer).is_some_and(|peer| self.nodes[peer].is_up());
@@ -177,7 +223,7 @@ impl World<'_> {
 
     /// A node will notice that it has lost or found another one, if it is still so then: a hint only, and it may come
     /// late.
-    fn notice(&mut self, watcher: usize, peer: NodeId, up: bool) {
+    pub(super) fn notice(&mut self, watcher: usize, peer: NodeId, change: Change) {
         let boot = self.nodes[watcher].boot;
         let soon = self.rng.chance(80) || self.healed;
         let mut mean = if soon { SOON } else { LATE };
@@ -186,13 +232,17 @@ impl World<'_> {
             mean = delay;
         }
         let delay = exponential(&mut self.rng, mean);
-        self.at(self.now + 1 + delay, Event::Link { node: watcher, boot, peer, up });
+        self.at(self.now + 1 + delay, Event::Link { node: watcher, boot, peer, change });
     }
 
-    pub(super) fn on_link(&mut self, node: usize, peer: NodeId, up: bool) {
+    pub(super) fn on_link(&mut self, node: usize, peer: NodeId, change: Change) {
         let id = self.nodes[node].id;
-        if self.reaches(id, peer) != up {
+        let up = change == Change::Up;
+        if change != Change::Broken && self.reaches(id, peer) != up {
             return; // It is no longer so.
+        }
+        if change == Change::Broken {
+            self.notice(node, peer, Change::Up);
         }
         let host = &mut self.nodes[node];
         if up {
@@ -212,7 +262,7 @@ impl World<'_> {
         // Mostly a partition is silence; sometimes connections break.
         if self.rng.chance(30) {
             for (watcher, peer) in self.node_pairs(&links) {
-                self.notice(watcher, peer, false);
+                self.notice(watcher, peer, Change::Down);
             }
         }
         self.at(self.now + length, Event::Mend(links));
@@ -225,7 +275,7 @@ impl World<'_> {
         self.network.mend(links);
         self.trace.event(self.now, b"mend", || format!("mended {} links", links.len()));
         for (watcher, peer) in self.node_pairs(links) {
-            self.notice(watcher, peer, true);
+            self.notice(watcher, peer, Change::Up);
         }
     }
 
@@ -239,33 +289,6 @@ impl World<'_> {
             }
         }
         pairs.into_iter().collect()
-    }
-
-    /// The liveness phase begins: nothing fails any more, and clients finish what they have begun.
-    pub(super) fn heal(&mut self) {
-        self.trace.event(self.now, b"heal", || "HEAL: everything is mended".to_owned());
-        self.healed = true;
-        self.trap = None;
-        self.network.heal();
-        self.nodes.iter_mut().for_each(|node| node.disk.device_mut().relieve());
-        for node in 0..self.nodes.len() {
-            if self.nodes[node].is_up() {
-                self.resume(node);
-            } else {
-                let (boot, at) = (self.nodes[node].boot, self.now + between(&mut self.rng, 1, 100_000));
-                self.at(at, Event::Start { node, boot });
-            }
-        }
-        for (watcher, peer) in self.lost.clone() {
-            if let Some(watcher) = self.index_of(watcher) {
-                self.notice(watcher, peer, true);
-            }
-        }
-        for client in 0..self.clients.len() {
-            self.clients[client].stop(self.now, &mut self.history);
-            self.grant(client as u32);
-        }
-        self.at(self.now + REST_EVERY, Event::Rest);
     }
 }
 
@@ -293,27 +316,5 @@ impl Assembly for Witness<'_> {
 
     fn takes(&self, request: &Request) -> RoleKind {
         self.assembly.takes(request)
-    }
-}
-
-/// How often it happens is counted under this name.
-pub(crate) fn fault_name(kind: FaultKind) -> &'static str {
-    match kind {
-        FaultKind::Partition => "partition",
-        FaultKind::OneWay => "one-way partition",
-        FaultKind::Bridge => "bridge",
-        FaultKind::ClientCut => "clients cut off",
-        FaultKind::Clog => "clog",
-        FaultKind::Kill => "kill",
-        FaultKind::PowerLoss => "power loss",
-        FaultKind::CrashPoint => "crash point",
-        FaultKind::Pause => "pause",
-        FaultKind::Blackout => "blackout",
-        FaultKind::BitRot => "bit rot",
-        FaultKind::Misread => "bit rot on read",
-        FaultKind::Misdirected => "misdirected write",
-        FaultKind::DiskFull => "disk full",
-        FaultKind::FailedSync => "failed sync",
-        FaultKind::Wipe => "wiped directory",
     }
 }

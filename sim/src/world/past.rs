@@ -32,9 +32,8 @@ pub struct Past {
 impl Past {
     /// A copy to go on from.
     pub fn copy(&self) -> Past {
-        let history = History { transfers: self.history.transfers.clone(), reads: self.history.reads.clone() };
         let disks = self.disks.iter().map(|(node, disk)| (*node, disk.copy())).collect();
-        Past { now: self.now, disks, history, applied: self.applied.clone(), rested: self.rested }
+        Past { now: self.now, disks, history: self.history.clone(), applied: self.applied.clone(), rested: self.rested }
     }
 }
 

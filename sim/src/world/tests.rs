@@ -3,15 +3,19 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use drachma_protocol::ids::{Ballot, ReplicaId};
+use drachma_protocol::ids::{Ballot, ReplicaId, Slot};
 use drachma_protocol::log::record::{Record, Recovered};
 use drachma_protocol::message::client::Request;
 use drachma_protocol::message::paxos::FetchChosen;
-use drachma_protocol::role::{Effect, Role, Token};
+use drachma_protocol::message::{Message, PaxosMessage};
+use drachma_protocol::role::{Effect, Role, RoleKind, Token};
 use drachma_protocol::time::{Span, Time};
 
 use super::*;
-use crate::faults::FaultKind;
+use crate::clock::Drift;
+use crate::coverage::Kind;
+use crate::faults::{Deed, FaultKind};
+use crate::network::NetworkOptions;
 use crate::node::{Birth, Hosted};
 
 /// What a fake role does with its inputs; `diary` is shared by all of a test.
@@ -84,7 +88,8 @@ fn calm() -> Swarm {
     swarm.shape = crate::shape::Shape::draw(&mut Rng::new(2), 1);
     swarm.kinds.clear();
     swarm.client_count = 0;
-    (swarm.network.loss, swarm.network.duplicate, swarm.network.straggler) = (0, 0, 0);
+    (swarm.network, swarm.drift) = (NetworkOptions::calm(300), Drift::None);
+    (swarm.quorum_only, swarm.stranger) = (false, false);
     (swarm.safety, swarm.disk.mean_sync, swarm.disk.slow) = (1_000_000, 300, 0);
     swarm
 }
@@ -175,7 +180,7 @@ fn one_node() -> Swarm {
 fn crash_at(point: Point, crash: Crash, seed: u64) -> Vec<String> {
     let (swarm, fakes) = (one_node(), persister());
     let mut world = World::new(&swarm, &fakes, Checkers::none(), &mut Rng::new(seed), 0);
-    world.trap = Some(Trap { node: 0, point, crash, length: 10_000 });
+    world.trap = Some(Trap { node: 0, point, skip: 0, crash, length: 10_000 });
     world.run();
     fakes.diary.take()
 }
@@ -205,12 +210,20 @@ fn a_crash_in_the_middle_of_effects_leaves_the_rest_undone() {
     assert_eq!(diary, ["n1 found 0", "n1 persisted 1", "n1 found 1", "n1 persisted 1"]);
 }
 
+#[test]
+fn a_crash_before_a_deed_leaves_it_undone_and_one_after_it_does_not() {
+    let lost = crash_at(Point::Before(Deed::Append), Crash::Kill, 1);
+    assert_eq!(lost, ["n1 found 0", "n1 found 0", "n1 persisted 1"]);
+    let kept = crash_at(Point::After(Deed::Append), Crash::Kill, 1);
+    assert_eq!(kept[..2], ["n1 found 0", "n1 found 1"]);
+}
+
 /// Lets the world go on until a moment.
 fn until(world: &mut World<'_>, end: u64) {
-    while world.queue.peek().is_some_and(|Reverse(next)| next.at <= end) {
-        let Some(Reverse(next)) = world.queue.pop() else { return };
-        world.now = next.at;
-        world.happen(next.event);
+    while world.queue.next_at().is_some_and(|at| at <= end) {
+        let Some((at, event)) = world.queue.pop() else { return };
+        world.now = at;
+        world.happen(event);
     }
     world.now = end;
 }
@@ -248,6 +261,53 @@ fn a_paused_node_stands_still_and_its_clock_does_not() {
 }
 
 #[test]
+fn a_clock_that_goes_twice_as_fast_or_jumps_brings_timers_sooner() {
+    let (swarm, fakes) = (one_node(), clock());
+    let mut world = World::new(&swarm, &fakes, Checkers::none(), &mut Rng::new(1), 0);
+    world.start(0);
+    until(&mut world, 500);
+    world.nodes[0].clocks.set_rate(500, 2_000_000);
+    world.arm_all(0);
+    until(&mut world, 800);
+    world.nodes[0].clocks.jump(800, 3_600_000_000);
+    world.arm_all(0);
+    until(&mut world, 1_500);
+    let told: Vec<u64> = fakes.diary.borrow().iter().map(|line| line.parse().unwrap()).collect();
+    assert_eq!(told, [1, 1_002, 3_600_001_102, 3_600_002_102]);
+}
+
+#[test]
+fn a_slow_node_does_one_thing_after_the_other() {
+    let (swarm, fakes) = (one_node(), clock());
+    let mut world = World::new(&swarm, &fakes, Checkers::none(), &mut Rng::new(1), 0);
+    world.nodes[0].slow = 3_000;
+    world.start(0);
+    until(&mut world, 20_000);
+    let told: Vec<u64> = fakes.diary.borrow().iter().map(|line| line.parse().unwrap()).collect();
+    assert!(told.len() < 5 && told.windows(2).all(|pair| pair[1] >= pair[0] + 3_000), "{told:?}");
+}
+
+#[test]
+fn damaged_frames_are_refused_and_connections_go_on() {
+    let mut swarm = calm();
+    (swarm.network.corrupt, swarm.network.truncate) = (5_000, 5_000);
+    let (mut refused, mut cut) = (0, 0);
+    for seed in 0..20 {
+        let fakes = Fakes::new(Some(Time(0)), |fake, now, input, effects| {
+            if let Input::Timer = input {
+                ping(NodeId(fake.me.node.0 % 3 + 1), now.0, effects);
+                fake.alarm = Some(now + Span(2_000));
+            }
+        });
+        let (outcome, _) = run(&swarm, &fakes, seed);
+        assert_eq!(outcome.violation, None, "seed {seed}");
+        refused += outcome.coverage.count(Kind::Wire, "Corrupted");
+        cut += outcome.coverage.count(Kind::Wire, "Truncated");
+    }
+    assert!(refused > 100 && cut > 100, "{refused} refused, {cut} cut short");
+}
+
+#[test]
 fn faults_come_and_go_and_the_end_finds_every_node_up_whose_disk_can_be_used() {
     let mut swarm = calm();
     swarm.kinds = FaultKind::ALL.to_vec();
@@ -262,7 +322,8 @@ fn faults_come_and_go_and_the_end_finds_every_node_up_whose_disk_can_be_used() {
         world.schedule_fault();
         until(&mut world, swarm.safety + 1_000_000);
         assert!(world.nodes.iter().all(|node| node.lost || (node.is_up() && !node.paused)), "seed {seed}");
-        assert!(world.counts.len() > 4, "seed {seed}: {:?}", world.counts);
+        let happened = world.coverage.iter().filter(|(kind, _, count)| *kind == Kind::Fault && *count > 0).count();
+        assert!(happened > 8, "seed {seed}: {}", world.coverage);
     }
 }
 

@@ -1,7 +1,9 @@
 //! What `drachma sim` prints: text for people, or one JSON object a line.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use drachma_sim::coverage::Coverage;
 use drachma_sim::failover::{Failovers, quantile};
 use drachma_sim::plan::Plan;
 use drachma_sim::run::{Failure, Summary};
@@ -69,8 +71,9 @@ pub(super) fn summary(summary: &Summary, totals: &Totals, format: Format) -> Str
             "seconds": totals.seconds,
             "seeds_per_second": rate,
             "threads": totals.threads,
-            "counts": summary.counts,
-            "never_happened": summary.zeros(),
+            "counts": counts(&summary.coverage),
+            "never_happened": summary.coverage.zeros().iter().map(|(_, name)| *name).collect::<Vec<_>>(),
+            "longest_rest_us": summary.longest_rest.0,
         })
         .to_string();
     }
@@ -97,14 +100,14 @@ pub(super) fn run(plan: &Plan, run: &Outcome, lines: &[String], format: Format) 
             "events": run.events,
             "simulated_us": run.length,
             "trace": format!("{:016x}", run.hash),
-            "counts": run.counts,
+            "counts": counts(&run.coverage),
             "lines": lines,
         })
         .to_string();
     }
     let mut text: String = lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect();
-    for (what, count) in &run.counts {
-        let _ = writeln!(text, "{count:>12} {what}");
+    for (_, name, count) in run.coverage.iter().filter(|(.., count)| *count > 0) {
+        let _ = writeln!(text, "{count:>12} {name}");
     }
     let (events, length, hash) = (run.events, run.length as f64 / 1e6, run.hash);
     let _ = write!(
@@ -113,6 +116,15 @@ pub(super) fn run(plan: &Plan, run: &Outcome, lines: &[String], format: Format) 
         plan.seed
     );
     text
+}
+
+/// By what is counted together, and by name.
+fn counts(coverage: &Coverage) -> BTreeMap<&'static str, BTreeMap<&'static str, u64>> {
+    let mut counts: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
+    for (kind, name, count) in coverage.iter() {
+        counts.entry(kind.title()).or_default().insert(name, count);
+    }
+    counts
 }
 
 pub(super) fn failovers(found: &Failovers, format: Format) -> String {

@@ -128,6 +128,7 @@ impl Leader {
     pub(super) fn on_candidate_timer(&mut self, effects: &mut Effects) {
         let State::Candidate(candidate) = &mut self.state else { return };
         if self.now >= candidate.until {
+            effects.timer("leader/candidacy_end");
             effects.trace("election_failed", || format!("{} promises", candidate.promises.len()));
             let heard = candidate.whole().count();
             self.no_quorum = !self.quorum.is_quorum(heard);
@@ -136,6 +137,7 @@ impl Leader {
             return;
         }
         if self.now >= candidate.again {
+            effects.timer("leader/promises_again");
             candidate.again = self.now + ASK_AGAIN;
             let candidate = &*candidate;
             let own = self.config.node;

@@ -148,9 +148,18 @@ impl Leader {
 
     pub(super) fn on_election_timer(&mut self, effects: &mut Effects) {
         match &self.state {
-            State::Following { until } if self.now >= *until => self.start_pre_check(effects),
-            State::PreCheck(check) if self.now >= check.until => self.end_pre_check(effects),
-            State::PreCheck(check) if self.now >= check.again => self.ask_pre_check(effects),
+            State::Following { until } if self.now >= *until => {
+                effects.timer("leader/suspicion");
+                self.start_pre_check(effects);
+            }
+            State::PreCheck(check) if self.now >= check.until => {
+                effects.timer("leader/pre_check_end");
+                self.end_pre_check(effects);
+            }
+            State::PreCheck(check) if self.now >= check.again => {
+                effects.timer("leader/pre_check_again");
+                self.ask_pre_check(effects);
+            }
             _ => {}
         }
     }

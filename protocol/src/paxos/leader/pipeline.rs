@@ -35,6 +35,9 @@ const OWN_LAG_SLOTS: usize = 64;
 const KEEP_BYTES: usize = 8 * 1024 * 1024;
 /// An idle leader tells followers what is chosen after this long; a busy one with its next entry.
 const COMMIT_AFTER: Span = Span::from_millis(2);
+/// A follower that lacks entries gets so many at once, and as many bytes as a part has; it asks for the rest when it has
+/// these. A leader's step stays short however far a follower is behind.
+const RESEND_SLOTS: usize = 512;
 /// The same entries are sent again to the same follower at most so often.
 const RESEND_AFTER: Span = Span::from_millis(10);
 
@@ -241,7 +244,8 @@ impl Leader {
 
     fn resend(&self, node: NodeId, from: Slot, effects: &mut Effects) {
         let State::Leading(leading) = &self.state else { return };
-        let entries = leading.log.from(from, leading.log.length(), WINDOW_BYTES.max(PART_BYTES));
+        let until = leading.log.length().min(from.plus(RESEND_SLOTS));
+        let entries = leading.log.from(from, until, PART_BYTES);
         for (index, entry) in entries.into_iter().enumerate() {
             let (ballot, chosen) = (leading.ballot, leading.log.chosen());
             let accept = Accept { ballot, slot: from.plus(index), chosen, entry };
@@ -373,6 +377,7 @@ impl Leader {
         let State::Leading(leading) = &mut self.state else { return };
         if leading.commit_at.is_some_and(|at| now >= at) {
             leading.commit_at = None;
+            effects.timer("leader/commit");
             if leading.committed < leading.log.chosen() {
                 leading.committed = leading.log.chosen();
                 let others: Vec<NodeId> = self.others().collect();
@@ -385,12 +390,14 @@ impl Leader {
         let State::Leading(leading) = &mut self.state else { return };
         if now >= leading.next_check {
             leading.next_check = now + self.config.heartbeat;
+            effects.timer("leader/quorum_check");
             if self.step_down_if_alone(effects) {
                 return;
             }
         }
         let State::Leading(leading) = &self.state else { return };
         if now >= leading.next_heartbeat {
+            effects.timer("leader/heartbeat");
             self.beat(effects);
         }
     }
@@ -401,6 +408,7 @@ impl Leader {
         let State::Leading(leading) = &mut self.state else { return };
         let due = leading.is_serving() && leading.expiry.is_some_and(|expiry| leading.log_time(now) >= expiry);
         if due && leading.has_room() {
+            effects.timer("leader/expiry");
             leading.expiry = None; // The replica says what comes next.
             self.append(Vec::new(), effects);
         }

@@ -157,6 +157,7 @@ impl Replica {
             catch_up.retry = self.now + RETRY;
             return;
         }
+        effects.timer("replica/catch_up");
         let others: Vec<NodeId> = self.config.nodes.iter().copied().filter(|node| *node != self.config.node).collect();
         let index = others.iter().position(|node| *node == catch_up.from).map_or(0, |index| index + 1);
         let Some(next) = others.get(index % others.len().max(1)).copied() else { return };

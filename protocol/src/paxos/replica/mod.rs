@@ -126,6 +126,12 @@ impl Replica {
         &self.ledger
     }
 
+    /// Whether its promise counts in a majority: neither is its log in doubt nor its directory another than the one that
+    /// was admitted, as far as it knows. For checkers.
+    pub fn may_vote(&self) -> bool {
+        !self.doubtful && !self.foreign
+    }
+
     /// The chosen length, for checkers.
     pub fn chosen(&self) -> Slot {
         self.log.chosen()

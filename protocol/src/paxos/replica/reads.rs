@@ -142,9 +142,11 @@ impl Replica {
             parked.first_end = parked.tickets.iter().map(|(_, end)| *end).min().unwrap_or(now);
             let expired: Vec<(ReadTicket, Time)> = expired;
             for (ticket, _) in expired {
+                effects.timer("replica/read_end");
                 effects.reply(ticket.origin, Response::refused(Why::Expired));
             }
             if parked.ask_at.is_some_and(|at| now >= at) {
+                effects.timer("replica/read_in_turn");
                 parked.ask_at = None;
                 self.reads.drained.insert(*account, now);
                 let longest = parked.tickets.iter().map(|(_, end)| *end).max().unwrap_or(now);

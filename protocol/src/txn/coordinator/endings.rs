@@ -8,7 +8,7 @@ use crate::ledger::model::{Outcome, Transfer};
 use crate::message::TxnMessage;
 use crate::message::command::{Command, Forget, Resolve, Verdict};
 use crate::planted::{Bug, is_planted};
-use crate::role::RoleKind;
+use crate::role::{Effects, RoleKind};
 use crate::time::{Span, Time};
 use crate::txn::label;
 
@@ -109,15 +109,21 @@ impl Endings {
     pub(super) fn on_timer(&mut self, budget: usize, cx: &mut Cx<'_>) {
         for _ in 0..budget {
             match self.timers.first() {
-                Some((due, key)) if *due <= cx.now => self.tell(*key, cx),
+                Some((due, key)) if *due <= cx.now => {
+                    cx.effects.timer("coordinator/resolve_again");
+                    self.tell(*key, cx);
+                }
                 _ => return,
             }
         }
     }
 
     /// The `Forget`s that are to be proposed now.
-    pub(super) fn forgets(&mut self, now: Time, proposals: &mut Vec<Command>) {
+    pub(super) fn forgets(&mut self, now: Time, proposals: &mut Vec<Command>, effects: &mut Effects) {
         let late = self.forget_at.is_some_and(|at| at <= now);
+        if late {
+            effects.timer("coordinator/forget");
+        }
         while self.ended.len() >= FORGET_BATCH || (late && !self.ended.is_empty()) {
             let rest = self.ended.split_off(self.ended.len().min(FORGET_BATCH));
             let ended = std::mem::replace(&mut self.ended, rest);

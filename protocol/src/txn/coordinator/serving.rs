@@ -152,7 +152,7 @@ impl Serving {
             let Some((waiter, transfer)) = self.backlog.pop_front() else { break };
             self.start(waiter, transfer, cx);
         }
-        self.endings.forgets(cx.now, &mut self.proposals);
+        self.endings.forgets(cx.now, &mut self.proposals, cx.effects);
         if !self.proposals.is_empty() {
             let proposals = std::mem::take(&mut self.proposals);
             cx.effects.send_local(RoleKind::Leader, LocalMessage::Propose(proposals));
@@ -448,13 +448,18 @@ impl Serving {
     fn on_due(&mut self, id: TxnId, cx: &mut Cx<'_>) {
         self.arm(id, None);
         let Some(txn) = self.txns.get_mut(&id) else { return };
-        let Some(current) = &mut txn.current else { return self.begin(id, cx) };
+        let Some(current) = &mut txn.current else {
+            cx.effects.timer("coordinator/retry");
+            return self.begin(id, cx);
+        };
         if current.proposed.is_some() || current.given_up {
             return;
         }
         if current.give_up <= cx.now {
+            cx.effects.timer("coordinator/give_up");
             return self.give_up(id, cx);
         }
+        cx.effects.timer("coordinator/prepare_again");
         let (next, give_up) = (cx.now + cx.desk.resend, current.give_up);
         if let Some(current) = &txn.current {
             send_prepares(id, txn, current, true, cx);

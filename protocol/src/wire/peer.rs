@@ -4,11 +4,11 @@
 //! receiving role, message]`. Roles are replica 1, leader 2, coordinator 3, participant 4. The sending node is not in
 //! the frame: Hello has named it.
 
-use drachma_protocol::ids::{GroupId, NodeId};
-use drachma_protocol::message::{Message, PaxosMessage, TxnMessage};
-use drachma_protocol::role::{Address, Input, RoleKind};
-use drachma_protocol::wire::codec::{Decode, DecodeError, Encode, Reader, encode_array_len};
-use drachma_protocol::wire::frame::{self, Frame, Kind};
+use super::codec::{Decode, DecodeError, Encode, Reader, encode_array_len};
+use super::frame::{self, Frame, Kind};
+use crate::ids::{GroupId, NodeId};
+use crate::message::{Message, PaxosMessage, TxnMessage};
+use crate::role::{Address, Input, RoleKind};
 
 fn encode_role(role: RoleKind, out: &mut Vec<u8>) {
     (role as u64 + 1).encode(out);
@@ -50,7 +50,7 @@ impl Encode for TxnBody<'_> {
 ///
 /// # Panics
 /// If a role sends a local message, or one within a group to another group: defects of the role.
-pub(crate) fn encode(out: &mut Vec<u8>, from: Address, to: Address, message: &Message) {
+pub fn encode(out: &mut Vec<u8>, from: Address, to: Address, message: &Message) {
     match message {
         Message::Paxos(message) => {
             assert_eq!(from.group, to.group, "Multi-Paxos is spoken within a group");
@@ -65,7 +65,7 @@ pub(crate) fn encode(out: &mut Vec<u8>, from: Address, to: Address, message: &Me
 ///
 /// # Errors
 /// If it is not one between nodes, or malformed.
-pub(crate) fn decode(frame: Frame<'_>, sender: NodeId, own: NodeId) -> Result<(Address, Input), DecodeError> {
+pub fn decode(frame: Frame<'_>, sender: NodeId, own: NodeId) -> Result<(Address, Input), DecodeError> {
     let mut reader = Reader::new(frame.body);
     let (group, from_group);
     let paxos = match frame.kind {
@@ -96,10 +96,10 @@ pub(crate) fn decode(frame: Frame<'_>, sender: NodeId, own: NodeId) -> Result<(A
 #[cfg(test)]
 mod tests {
     use super::*;
-    use drachma_protocol::ids::Slot;
-    use drachma_protocol::message::paxos::{Accept, FetchChosen};
-    use drachma_protocol::message::txn::Redirect;
-    use drachma_protocol::wire::frame::{HEADER, LIMIT_CLIENT, LIMIT_PEER};
+    use crate::ids::Slot;
+    use crate::message::paxos::{Accept, FetchChosen};
+    use crate::message::txn::Redirect;
+    use crate::wire::frame::{HEADER, LIMIT_CLIENT, LIMIT_PEER};
 
     fn address(node: u16, group: u16, role: RoleKind) -> Address {
         Address { node: NodeId(node), group: GroupId(group), role }
@@ -142,10 +142,7 @@ mod tests {
     fn hazard_l9_a_clients_largest_request_fits_a_peers_frame() {
         let entry = bytes::Bytes::from(vec![0; LIMIT_CLIENT - HEADER]);
         let accept = Accept {
-            ballot: drachma_protocol::ids::Ballot {
-                round: u64::MAX,
-                replica: drachma_protocol::ids::ReplicaId(u32::MAX),
-            },
+            ballot: crate::ids::Ballot { round: u64::MAX, replica: crate::ids::ReplicaId(u32::MAX) },
             slot: Slot(u64::MAX),
             chosen: Slot(u64::MAX),
             entry,
