@@ -96,7 +96,6 @@ bugs! {
     OlderVoteCounted = "older-vote-counted", Safety: "A vote for an older attempt counts (hazard S7).";
     SameAttempt = "same-attempt", Safety: "A retry has the number of the attempt before it (hazard S7).";
     OlderAbortReleases = "older-abort-releases", Safety: "The abort of an older attempt ends a newer one (hazard S7).";
-    YesReplaced = "yes-replaced", Safety: "A newer attempt replaces one that has voted yes.";
     SecondDecision = "second-decision", Crash: "A second decision takes effect, too (hazard S9).";
     AnsweredOnProposal = "answered-on-proposal", Safety: "A client is answered before the decision is applied (hazard S9).";
     UndecidedPresumed = "undecided-presumed", Safety: "What is undecided is answered `abort`, and that is not logged.";

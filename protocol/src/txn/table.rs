@@ -246,7 +246,6 @@ pub fn prepare(known: Known, held: Held) -> PrepareRow {
         (Known::Open, Held::This { waiting: false }) => PrepareRow::Repeat,
         (Known::Open, Held::This { waiting: true }) => PrepareRow::Quiet,
         (Known::Open, Held::Older { waiting: true }) => PrepareRow::Replace,
-        (Known::Open, Held::Older { waiting: false }) if is_planted(Bug::YesReplaced) => PrepareRow::Replace,
         (Known::Open, Held::Older { waiting: false }) => PrepareRow::Unresolved,
         (Known::Open, Held::Newer) => PrepareRow::Stale,
     }
