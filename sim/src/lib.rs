@@ -24,6 +24,7 @@ pub mod disk;
 mod draw;
 pub mod faults;
 pub mod history;
+pub mod model;
 pub mod network;
 pub mod node;
 pub mod roles;

@@ -42,6 +42,7 @@ pub(super) struct Held {
 }
 
 /// A coordinator's record.
+#[derive(Clone)]
 struct Coordination {
     record: Coordinated,
     digest: u128,
@@ -50,7 +51,7 @@ struct Coordination {
 }
 
 /// Everything that is under way between groups.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Transactions {
     held: BTreeMap<TxnId, Held>,
     records: BTreeMap<TxnId, Coordination>,

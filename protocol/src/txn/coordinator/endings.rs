@@ -24,7 +24,7 @@ const ABORT_SENDS: u32 = 6;
 const DOUBLINGS: u32 = 4;
 
 /// The decisions that are applied here and not yet acknowledged everywhere.
-#[derive(Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Endings {
     open: BTreeMap<Key, Ending>,
     timers: BTreeSet<(Time, Key)>,
@@ -33,6 +33,7 @@ pub(super) struct Endings {
     forget_at: Option<Time>,
 }
 
+#[derive(Clone, Debug)]
 struct Ending {
     verdict: Verdict,
     transfer: Transfer,
