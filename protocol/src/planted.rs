@@ -11,17 +11,24 @@ pub enum Bug {
     AcceptedBeforeSync,
     /// An acceptor accepts below its promise.
     PromiseIgnored,
+    /// A participant acknowledges a decision when it comes, before it is applied (hazard S11).
+    ResolveAcknowledgedOnReceipt,
+    /// A participant votes yes when a `Prepare` comes, before it is applied (hazard S9).
+    VoteOnReceipt,
 }
 
 impl Bug {
     /// Every bug.
-    pub const ALL: &'static [Bug] = &[Bug::AcceptedBeforeSync, Bug::PromiseIgnored];
+    pub const ALL: &'static [Bug] =
+        &[Bug::AcceptedBeforeSync, Bug::PromiseIgnored, Bug::ResolveAcknowledgedOnReceipt, Bug::VoteOnReceipt];
 
     /// Its name on the command line.
     pub const fn name(self) -> &'static str {
         match self {
             Bug::AcceptedBeforeSync => "accepted-before-sync",
             Bug::PromiseIgnored => "promise-ignored",
+            Bug::ResolveAcknowledgedOnReceipt => "resolve-acknowledged-on-receipt",
+            Bug::VoteOnReceipt => "vote-on-receipt",
         }
     }
 

@@ -17,6 +17,7 @@ use crate::message::Message;
 use crate::message::command::{Command, Prepare, Resolve};
 use crate::message::local::{Follow, LocalMessage, Serve};
 use crate::message::txn::{Inquire, Redirect, Resolved, TxnMessage, Vote, VoteKind};
+use crate::planted::{Bug, is_planted};
 use crate::role::{Address, Effects, Input, Role, RoleKind};
 use crate::time::{Span, Time};
 
@@ -195,6 +196,9 @@ impl Serving {
         }
         let due = cx.now + cx.desk.inquire_after;
         self.insert(key, Entry::new(coordinator, Some(from.node), due));
+        if is_planted(Bug::VoteOnReceipt) {
+            Entry { vote: Some((VoteKind::Yes, 0)), ..Entry::new(coordinator, Some(from.node), due) }.tell(key, cx);
+        }
         self.proposals.push(Command::Prepare(prepare));
     }
 
@@ -215,6 +219,10 @@ impl Serving {
             None => {
                 self.insert(key, Entry { resolving: true, ..Entry::new(from.group, Some(from.node), due) });
             }
+        }
+        if is_planted(Bug::ResolveAcknowledgedOnReceipt) {
+            let resolved = Resolved { txn: key.0, attempt: key.1, group: cx.desk.me.group };
+            send(from.group, Some(from.node), TxnMessage::Resolved(resolved), cx);
         }
         self.proposals.push(Command::Resolve(resolve));
     }

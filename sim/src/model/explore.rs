@@ -93,6 +93,11 @@ impl Report {
     pub fn failed(&self) -> bool {
         self.verdicts.iter().any(Verdict::is_broken)
     }
+
+    fn shortest_counterexample(&self) -> Option<usize> {
+        let broken = self.verdicts.iter().filter(|verdict| verdict.is_broken());
+        broken.filter_map(|verdict| verdict.path.as_ref().map(Vec::len)).min()
+    }
 }
 
 struct Watch<'a> {
@@ -125,8 +130,8 @@ fn bound(depth: usize) -> usize {
     depth + 2
 }
 
-fn builder<M: Told>(model: M, options: &Options, threads: usize) -> CheckerBuilder<M> {
-    let mut builder = model.checker().threads(threads).finish_when(HasDiscoveries::AnyFailures);
+fn builder<M: Told>(model: M, options: &Options) -> CheckerBuilder<M> {
+    let mut builder = model.checker().threads(options.threads).finish_when(HasDiscoveries::AnyFailures);
     if let Some(depth) = options.depth {
         builder = builder.target_max_depth(bound(depth));
     }
@@ -136,18 +141,27 @@ fn builder<M: Told>(model: M, options: &Options, threads: usize) -> CheckerBuild
     builder
 }
 
-/// Searches a model. What breaks is searched again by one thread, so that the path shown is a shortest one.
+/// Searches a model. A counterexample is followed by searches for shorter ones, until there is none: the checker looks
+/// at many states at once, and keeps the last counterexample that it meets.
 pub(super) fn explore<M: Told>(make: &dyn Fn() -> M, options: &Options, tell: &(dyn Fn(Progress) + Sync)) -> Report {
-    let report = search(make(), options, options.threads, tell);
-    if !report.failed() || options.search != Search::Breadth || options.threads == 1 {
-        return report;
+    let mut report = search(make(), options, tell);
+    let mut shorter = Options { search: Search::Breadth, ..options.clone() };
+    while options.search == Search::Breadth
+        && let Some(steps) = report.shortest_counterexample().filter(|steps| *steps > 0)
+    {
+        shorter.depth = Some(steps - 1);
+        let next = search(make(), &shorter, tell);
+        if !next.failed() {
+            break;
+        }
+        report = next;
     }
-    search(make(), options, 1, tell)
+    report
 }
 
-fn search<M: Told>(model: M, options: &Options, threads: usize, tell: &(dyn Fn(Progress) + Sync)) -> Report {
+fn search<M: Told>(model: M, options: &Options, tell: &(dyn Fn(Progress) + Sync)) -> Report {
     let mut watch = Watch { tell, last: Progress::default() };
-    let builder = builder(model, options, threads);
+    let builder = builder(model, options);
     match options.search {
         Search::Breadth => report(&builder.spawn_bfs().join_and_report(&mut watch), &watch.last, options),
         Search::Depth => report(&builder.spawn_dfs().join_and_report(&mut watch), &watch.last, options),
@@ -190,5 +204,5 @@ fn lines<M: Told>(model: &M, path: Path<M::State, M::Action>) -> Vec<Line> {
 
 /// Serves the library's explorer until the process ends.
 pub(super) fn serve<M: Told>(model: M, options: &Options, address: SocketAddr) {
-    builder(model, options, options.threads).serve(address);
+    builder(model, options).serve(address);
 }

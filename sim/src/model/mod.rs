@@ -15,6 +15,7 @@
 //!
 //! Time stands still in a model, but for timers: a node's clock jumps to its next deadline when its timer fires.
 
+mod commit;
 mod explore;
 mod network;
 mod paxos;
@@ -32,16 +33,19 @@ pub use explore::{Claim, Line, Progress, Report, Verdict};
 pub enum Name {
     /// Multi-Paxos within a group.
     Paxos,
+    /// Two-phase commit between groups.
+    Commit,
 }
 
 impl Name {
     /// Every model.
-    pub const ALL: [Name; 1] = [Name::Paxos];
+    pub const ALL: [Name; 2] = [Name::Paxos, Name::Commit];
 
     /// Its name on the command line.
     pub const fn as_str(self) -> &'static str {
         match self {
             Name::Paxos => "paxos",
+            Name::Commit => "commit",
         }
     }
 
@@ -54,6 +58,7 @@ impl Name {
     pub const fn invariants(self) -> &'static [&'static str] {
         match self {
             Name::Paxos => paxos::INVARIANTS,
+            Name::Commit => commit::INVARIANTS,
         }
     }
 }
@@ -103,7 +108,8 @@ impl Options {
     /// The bounds that a model has by default: a search of a minute or two.
     pub fn of(model: Name) -> Options {
         let (elections, crashes, timers, commands) = match model {
-            Name::Paxos => (2, 1, 0, 1),
+            Name::Paxos => (1, 1, 0, 1),
+            Name::Commit => (1, 1, 1, 1),
         };
         Options {
             elections,
@@ -163,6 +169,7 @@ pub fn check(model: Name, options: &Options, tell: &(dyn Fn(Progress) + Sync)) -
     panic::set_hook(Box::new(|_| {}));
     let report = match model {
         Name::Paxos => explore::explore(&|| paxos::Paxos::new(options), options, tell),
+        Name::Commit => explore::explore(&|| commit::Commit::new(options), options, tell),
     };
     panic::set_hook(hook);
     report
@@ -175,5 +182,6 @@ pub fn check(model: Name, options: &Options, tell: &(dyn Fn(Progress) + Sync)) -
 pub fn serve(model: Name, options: &Options, address: SocketAddr) {
     match model {
         Name::Paxos => explore::serve(paxos::Paxos::new(options), options, address),
+        Name::Commit => explore::serve(commit::Commit::new(options), options, address),
     }
 }

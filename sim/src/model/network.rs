@@ -73,6 +73,12 @@ impl<M> Network<M> {
         }
     }
 
+    /// Takes one copy of the first message out.
+    pub(super) fn pop(&mut self) -> Option<Shared<Envelope<M>>> {
+        let first = self.iter().next().cloned();
+        first.inspect(|envelope| self.take(envelope))
+    }
+
     fn find(&self, envelope: &Shared<Envelope<M>>) -> Result<usize, usize> {
         self.messages.binary_search_by_key(&envelope.digest(), |(other, _)| other.digest())
     }
