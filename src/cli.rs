@@ -407,12 +407,63 @@ fn size(text: &str) -> Result<usize, String> {
     parsed.ok_or_else(|| "it is not a size such as 1000, 500KiB, 64MiB or 1GiB".to_owned())
 }
 
-/// `drachma check`.
+/// `drachma check`. What is not given has the model's own default.
 #[cfg(feature = "verification")]
 #[derive(Args, Clone, Debug)]
 pub struct CheckArgs {
     /// Which model: `paxos` or `commit`
     pub model: String,
+    /// Look at paths of at most so many steps [default: all]
+    #[arg(long, value_name = "N")]
+    pub depth: Option<usize>,
+    /// Stop after about so many states [default: all; a simulation: 1000000]
+    #[arg(long, value_name = "N")]
+    pub states: Option<usize>,
+    /// So many elections after the first; for `commit`, failures of leaders
+    #[arg(long, value_name = "N")]
+    pub elections: Option<u8>,
+    /// So many crashes
+    #[arg(long, value_name = "N")]
+    pub crashes: Option<u8>,
+    /// Let timers fire, so often
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "1")]
+    pub timers: Option<u8>,
+    /// Lose so many messages
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "1")]
+    pub lossy: Option<u8>,
+    /// Deliver so many messages once more
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "1")]
+    pub duplicating: Option<u8>,
+    /// So many commands of clients, at most 4
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=4))]
+    pub commands: Option<u8>,
+    /// Check this invariant, too: for `paxos` log-matching, for `commit` votes-are-applied
+    #[arg(long, value_name = "NAME")]
+    pub invariant: Vec<String>,
+    /// Search with so many threads
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: u16,
+    /// Visit states by their distance from the beginning: a counterexample is a shortest one [default]
+    #[arg(long, group = "order")]
+    pub bfs: bool,
+    /// Visit states depth first: less memory
+    #[arg(long, group = "order")]
+    pub dfs: bool,
+    /// Walk at random instead
+    #[arg(long, group = "order")]
+    pub simulate: bool,
+    /// Determines the walks of `--simulate`
+    #[arg(long, value_name = "SEED", default_value_t = 0)]
+    pub seed: u64,
+    /// Show progress, and a path to everything that happens sometimes
+    #[arg(long)]
+    pub verbose: bool,
+    /// Serve the explorer to a browser at this address instead, until interrupted
+    #[arg(long, value_name = "ADDRESS")]
+    pub serve: Option<std::net::SocketAddr>,
+    /// Plant this bug first (only in builds with the feature `planted`)
+    #[arg(long, value_name = "NAME")]
+    pub plant: Option<String>,
 }
 
 /// Carries out the command line of this process.
@@ -477,7 +528,7 @@ mod tests {
     use super::*;
     use clap::CommandFactory;
 
-    const WRONG_FOR_THE_SIMULATOR: [&str; 9] = [
+    const WRONG_FOR_THE_SIMULATOR: [&str; 10] = [
         "sim --seed x",
         "sim --seed -1",
         "sim --seed 1 --seeds 2",
@@ -487,6 +538,7 @@ mod tests {
         "sim --seed 1 --trace f --trace-limit large",
         "sim --with colour=red",
         "sim --failovers 5 --seed 1",
+        "check paxos --bfs --dfs",
     ];
 
     #[test]
@@ -523,6 +575,9 @@ mod tests {
             "transfer 1 2 3 --id ab --level ryw",
             "lookup ab --at 1 --fence",
             "config check --config x.toml",
+            "check paxos",
+            "check commit --timers --lossy 2 --duplicating --crashes 1 --depth 5 --dfs --invariant votes-are-applied",
+            "check paxos --serve 127.0.0.1:3000 --verbose --threads 1",
             "completions bash",
             "version",
             "sim",

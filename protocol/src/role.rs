@@ -316,7 +316,7 @@ pub enum Gated {
 }
 
 /// Holds back what may not leave before its token is on disk.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Gate {
     last: Token,
     persisted: Token,

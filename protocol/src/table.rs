@@ -11,6 +11,7 @@ use foldhash::quality::FixedState;
 use hashbrown::HashTable;
 
 /// A map from `K` to `V`.
+#[derive(Clone)]
 pub struct Table<K, V> {
     hasher: FixedState,
     parts: Vec<HashTable<(K, V)>>,

@@ -31,6 +31,7 @@ mod draw;
 pub mod failover;
 pub mod faults;
 pub mod history;
+pub mod model;
 pub mod network;
 pub mod node;
 mod panics;

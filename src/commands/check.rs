@@ -1,12 +1,138 @@
 //! `drachma check`: explores a model of a protocol exhaustively, up to its bounds.
 
+use std::io::IsTerminal;
+use std::net::TcpListener;
+
+use drachma_protocol::planted;
+use drachma_sim::model::{self, Claim, Line, Name, Options, Progress, Report, Search, Verdict};
+
 use crate::cli::CheckArgs;
-use crate::exit::{Failure, Outcome};
+use crate::exit::{Exit, Failure, Outcome};
+use crate::output;
+
+/// A random walk has no end of its own.
+const SIMULATED_STATES: usize = 1_000_000;
 
 /// Checks a model.
 ///
 /// # Errors
-/// If there is no such model.
+/// If there is no such model, invariant or bug, if the address is taken, or if standard output fails.
 pub fn check(args: &CheckArgs) -> Outcome {
-    Err(Failure::usage(format!("no model `{}`", args.model)))
+    let name = Name::from_name(&args.model).ok_or_else(|| {
+        Failure::usage(format!("no model `{}`: there are {}", args.model, Name::ALL.map(Name::as_str).join(" and ")))
+    })?;
+    let options = options(name, args)?;
+    if let Some(bug) = &args.plant {
+        plant(bug)?;
+    }
+    output::line(bounds(name, &options))?;
+    if let Some(address) = args.serve {
+        // The library ends the process if it cannot listen; so try first.
+        TcpListener::bind(address).map_err(|error| Failure::usage(format!("{address}: {error}")))?;
+        output::line(format!("explore it at http://{address}"))?;
+        model::serve(name, &options, address);
+        return Ok(Exit::Done);
+    }
+    let live = args.verbose && std::io::stderr().is_terminal();
+    let report = model::check(name, &options, &|progress| {
+        if live {
+            eprint!("\r{}", describe(progress));
+        }
+    });
+    if live {
+        eprintln!();
+    }
+    show(&report, args.verbose)?;
+    Ok(if report.failed() { Exit::Failed } else { Exit::Done })
+}
+
+fn options(name: Name, args: &CheckArgs) -> Result<Options, Failure> {
+    let usual = Options::of(name);
+    if let Some(unknown) = args.invariant.iter().find(|wanted| !name.invariants().contains(&wanted.as_str())) {
+        let known = name.invariants().join(", ");
+        return Err(Failure::usage(format!("no invariant `{unknown}` of {}: there is {known}", name.as_str())));
+    }
+    let search = match (args.dfs, args.simulate) {
+        (_, true) => Search::Simulation { seed: args.seed },
+        (true, _) => Search::Depth,
+        _ => Search::Breadth,
+    };
+    Ok(Options {
+        elections: args.elections.unwrap_or(usual.elections),
+        crashes: args.crashes.unwrap_or(usual.crashes),
+        duplicates: args.duplicating.unwrap_or(usual.duplicates),
+        drops: args.lossy.unwrap_or(usual.drops),
+        timers: args.timers.unwrap_or(usual.timers),
+        commands: args.commands.unwrap_or(usual.commands),
+        invariants: args.invariant.clone(),
+        depth: args.depth,
+        states: args.states.or(args.simulate.then_some(SIMULATED_STATES)),
+        threads: usize::from(args.threads),
+        search,
+    })
+}
+
+#[cfg(feature = "planted")]
+fn plant(name: &str) -> Result<(), Failure> {
+    let bug = planted::Bug::from_name(name).ok_or_else(|| Failure::usage(format!("no bug `{name}`")))?;
+    planted::plant(Some(bug));
+    Ok(())
+}
+
+#[cfg(not(feature = "planted"))]
+fn plant(name: &str) -> Result<(), Failure> {
+    const { assert!(!planted::AVAILABLE) };
+    Err(Failure::usage(format!("`{name}` cannot be planted: build with `--features planted`")))
+}
+
+fn bounds(name: Name, options: &Options) -> String {
+    let Options { elections, crashes, timers, drops, duplicates, commands, .. } = options;
+    let depth = options.depth.map_or("any depth".to_owned(), |depth| format!("at most {depth} steps"));
+    format!(
+        "{}: {commands} commands, {elections} elections, {crashes} crashes, {timers} timers, {drops} losses, \
+         {duplicates} duplicates, {depth}, {} threads",
+        name.as_str(),
+        options.threads
+    )
+}
+
+fn describe(progress: Progress) -> String {
+    let Progress { generated, unique, depth, elapsed } = progress;
+    format!("{generated} states, {unique} unique, {depth} steps deep, {:.1} s", elapsed.as_secs_f64())
+}
+
+fn show(report: &Report, verbose: bool) -> Result<(), Failure> {
+    output::line(describe(report.progress))?;
+    output::line(match (report.failed(), report.exhausted) {
+        (true, _) => "a property is broken: the search ended there",
+        (false, true) => "every state within these bounds was visited",
+        (false, false) => "a bound of the search was hit: there are more states",
+    })?;
+    for verdict in &report.verdicts {
+        output::line(format!("  {}", judge(verdict)))?;
+        if let Some(path) = verdict.path.as_ref().filter(|_| verdict.is_broken() || verbose) {
+            show_path(path)?;
+        }
+    }
+    Ok(())
+}
+
+fn judge(verdict: &Verdict) -> String {
+    let name = verdict.name;
+    match (verdict.claim, &verdict.path) {
+        (Claim::Always, None) => format!("always     {name}: holds"),
+        (Claim::Always, Some(path)) => format!("always     {name}: BROKEN in {} steps", path.len()),
+        (Claim::Sometimes, None) => format!("sometimes  {name}: not seen"),
+        (Claim::Sometimes, Some(path)) => format!("sometimes  {name}: seen ({} steps)", path.len()),
+    }
+}
+
+fn show_path(path: &[Line]) -> Result<(), Failure> {
+    for (number, line) in path.iter().enumerate() {
+        output::line(format!("    {:>3}. {}", number + 1, line.action))?;
+        for change in &line.changes {
+            output::line(format!("           {change}"))?;
+        }
+    }
+    Ok(())
 }

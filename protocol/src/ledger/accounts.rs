@@ -8,7 +8,7 @@ use super::arena::Arena;
 use super::model::{Account, Flags};
 use crate::ids::{AccountId, GroupId, ShardId};
 use crate::placement::map::{Mode, ShardMap};
-use crate::table::{PARTS, Table};
+use crate::table::Table;
 
 /// Stands for "no transfer yet" in [`Row::last`].
 pub(super) const NO_TRANSFER: u64 = u64::MAX;
@@ -36,6 +36,7 @@ pub(super) enum Whereabouts {
 }
 
 /// An account with what the group keeps beside it.
+#[derive(Clone)]
 pub(super) struct Row {
     /// The account.
     pub(super) account: Account,
@@ -45,12 +46,14 @@ pub(super) struct Row {
     pub(super) busy: bool,
 }
 
+#[derive(Clone)]
 struct Shard {
     id: ShardId,
     rows: Arena<Row, 1024>,
 }
 
 /// The accounts of a group.
+#[derive(Clone)]
 pub(super) struct Accounts {
     group: GroupId,
     map: ShardMap,
@@ -64,10 +67,10 @@ impl Accounts {
     ///
     /// # Panics
     /// If the opening balances of a shard do not fit 128 bits: whoever reads the configuration checks that.
-    pub(super) fn new(seed: u64, genesis: &Genesis) -> Accounts {
+    pub(super) fn new(seed: u64, genesis: &Genesis, parts: usize) -> Accounts {
         let ids = genesis.map.shards_of(genesis.group);
         let shards: Vec<Shard> = ids.into_iter().map(|id| Shard { id, rows: Arena::new() }).collect();
-        let index = Table::new(seed, PARTS);
+        let index = Table::new(seed, parts);
         let mut accounts = Accounts { group: genesis.group, map: genesis.map.clone(), shards, index };
         accounts.open(genesis);
         accounts

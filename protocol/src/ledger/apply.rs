@@ -22,6 +22,7 @@ const DECODE_STEP: usize = 4;
 const MADE_BY_A_LEADER: &str = "an entry is made by a leader and kept under checksums";
 
 /// An entry that is being applied.
+#[derive(Clone)]
 pub(super) struct Work {
     slot: Slot,
     time: LogTime,
@@ -36,12 +37,14 @@ pub(super) struct Work {
 }
 
 /// A command that takes more than one step.
+#[derive(Clone)]
 enum Job {
     Transfers(Box<TransferBatch>),
     Accounts(Box<AccountBatch>),
     Forget(std::vec::IntoIter<(TxnId, Attempt)>),
 }
 
+#[derive(Clone)]
 struct TransferBatch {
     command: CommandRef,
     session: Option<Session>,
@@ -53,6 +56,7 @@ struct TransferBatch {
     waiting: u32,
 }
 
+#[derive(Clone)]
 struct AccountBatch {
     command: CommandRef,
     session: Session,
@@ -63,6 +67,7 @@ struct AccountBatch {
 }
 
 /// The body of a batch, decoded in steps, before anything of it is carried out.
+#[derive(Clone)]
 struct Body<T> {
     bytes: Bytes,
     at: usize,

@@ -1,6 +1,7 @@
 //! Rows in the order of their arrival, in chunks: growing never moves a row.
 
 /// An append-only list whose rows can be changed in place. `CHUNK` rows are allocated at a time.
+#[derive(Clone)]
 pub(super) struct Arena<T, const CHUNK: usize> {
     chunks: Vec<Vec<T>>,
     len: usize,

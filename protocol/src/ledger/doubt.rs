@@ -89,7 +89,7 @@ pub(super) struct Claim {
 }
 
 /// An account at which something is in doubt or waits.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Busy {
     debits: u128,
     credits: u128,
@@ -232,6 +232,7 @@ fn is_limited(account: &Account, effect: &Effect) -> bool {
 
 /// The accounts at which something is in doubt or waits. An account's row says whether it is among them, so that the
 /// others cost no lookup.
+#[derive(Clone)]
 pub(super) struct Doubts {
     busy: Table<Place, Busy>,
 }

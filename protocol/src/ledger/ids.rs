@@ -3,7 +3,7 @@
 use super::digest::Packer;
 use super::model::{Outcome, Reason};
 use crate::ids::{ShardId, TxnId};
-use crate::table::{PARTS, Table};
+use crate::table::Table;
 use crate::txn::table::Known;
 
 /// What is known of an id.
@@ -20,6 +20,7 @@ pub(super) struct IdRow {
 }
 
 /// The id index.
+#[derive(Clone)]
 pub(super) struct Ids {
     rows: Table<TxnId, IdRow>,
     sum: u128,
@@ -27,8 +28,8 @@ pub(super) struct Ids {
 
 impl Ids {
     /// No ids yet.
-    pub(super) fn new(seed: u64) -> Ids {
-        Ids { rows: Table::new(seed, PARTS), sum: 0 }
+    pub(super) fn new(seed: u64, parts: usize) -> Ids {
+        Ids { rows: Table::new(seed, parts), sum: 0 }
     }
 
     /// What is known of an id, whatever the content.

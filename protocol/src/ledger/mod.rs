@@ -39,11 +39,13 @@ mod transfers;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use crate::ids::{AccountId, Attempt, Ballot, Epoch, GroupId, Slot, TxnId};
 use crate::message::command::Member;
 use crate::placement::map::ShardMap;
 use crate::planted::{Bug, is_planted};
+use crate::table::PARTS;
 use crate::time::{LogTime, Span};
 use crate::txn::table::RowCounts;
 use accounts::{Accounts, Place, Whereabouts};
@@ -118,6 +120,7 @@ struct Flow {
 }
 
 /// The state of a group's accounts, ids, sessions, queues and transactions.
+#[derive(Clone)]
 pub struct Ledger {
     group: GroupId,
     limits: Limits,
@@ -148,6 +151,15 @@ impl Ledger {
     /// # Panics
     /// If the opening balances of a shard do not fit 128 bits: whoever reads the configuration checks that.
     pub fn new(seed: u64, genesis: &Genesis) -> Ledger {
+        Ledger::with_parts(seed, genesis, PARTS)
+    }
+
+    /// As [`Ledger::new`], with so many parts of the large tables, a power of two: a model checker keeps thousands of
+    /// small ledgers.
+    ///
+    /// # Panics
+    /// As [`Ledger::new`], and if `parts` is not a power of two.
+    pub fn with_parts(seed: u64, genesis: &Genesis, parts: usize) -> Ledger {
         Ledger {
             group: genesis.group,
             limits: genesis.limits,
@@ -156,9 +168,9 @@ impl Ledger {
             leader: Ballot::default(),
             members: None,
             counter: 0,
-            accounts: Accounts::new(seed, genesis),
+            accounts: Accounts::new(seed, genesis, parts),
             doubts: Doubts::new(seed),
-            ids: Ids::new(seed),
+            ids: Ids::new(seed, parts),
             posted: PostedLog::new(),
             flows: BTreeMap::new(),
             queue: Queue::new(seed, genesis.limits.waiting),
@@ -299,5 +311,16 @@ impl Ledger {
         if let Some(key) = next {
             self.wake.mark(place, key);
         }
+    }
+}
+
+/// Shows what tells two states apart, not the state: the digest covers all rows.
+impl fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let totals = self.totals();
+        let mut text = f.debug_struct("Ledger");
+        text.field("group", &self.group).field("applied", &self.applied).field("time", &self.time);
+        text.field("busy", &self.work.as_ref().map(|_| self.last_work)).field("posted", &totals.posted);
+        text.field("digest", &format_args!("{:032x}", totals.digest)).finish()
     }
 }

@@ -5,6 +5,7 @@ use super::digest::Packer;
 use super::model::{Posted, Sides};
 
 /// A posted transfer with the positions of the previous one of each of its accounts: history without an index.
+#[derive(Clone)]
 pub(super) struct PostedRow {
     /// The transfer as it was posted.
     pub(super) posted: Posted,
@@ -15,6 +16,7 @@ pub(super) struct PostedRow {
 }
 
 /// The posted transfers of a group.
+#[derive(Clone)]
 pub(super) struct PostedLog {
     rows: Arena<PostedRow, 4096>,
     sum: u128,

@@ -83,6 +83,7 @@ pub(super) struct Waiter {
 }
 
 /// Everything that waits.
+#[derive(Clone)]
 pub(super) struct Queue {
     limit: usize,
     waiters: BTreeMap<Key, Waiter>,
@@ -215,7 +216,7 @@ impl Queue {
 }
 
 /// The waiters that must be looked at again, in the order of the queue: for each account that changed, the next one.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Wake {
     next: BTreeSet<(Key, Place)>,
     cursors: BTreeMap<Place, Key>,

@@ -22,6 +22,7 @@ const WINDOW: u64 = 1024;
 const RESULTS_PER_SESSION: usize = 16_384;
 const RESULTS: usize = 4_194_304;
 
+#[derive(Clone)]
 struct State {
     session: Session,
     used: LogTime,
@@ -43,6 +44,7 @@ pub(super) enum Sequence {
 }
 
 /// The sessions of a group.
+#[derive(Clone)]
 pub(super) struct Sessions {
     limit: usize,
     lifetime: Span,

@@ -43,6 +43,7 @@ pub(super) struct Held {
 }
 
 /// A coordinator's record.
+#[derive(Clone)]
 struct Coordination {
     record: Coordinated,
     digest: u128,
@@ -51,7 +52,7 @@ struct Coordination {
 }
 
 /// Everything that is under way between groups.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Transactions {
     held: BTreeMap<TxnId, Held>,
     records: BTreeMap<TxnId, Coordination>,

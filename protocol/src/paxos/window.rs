@@ -10,7 +10,7 @@ use crate::ids::Slot;
 ///
 /// - Everything that is not known to be chosen is here: `start <= chosen <= length`.
 /// - `chosen` never goes back, and what lies below it never changes.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Window {
     start: Slot,
     entries: VecDeque<Bytes>,

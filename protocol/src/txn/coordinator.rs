@@ -30,11 +30,13 @@ use super::peers::Peers;
 use serving::Serving;
 
 /// The coordinator of a group, on one node. It works only while its node leads the group.
+#[derive(Clone, Debug)]
 pub struct Coordinator {
     desk: Desk,
     phase: Phase,
 }
 
+#[derive(Clone, Debug)]
 enum Phase {
     /// Another node leads, or nobody: everything is refused or redirected.
     Following(Follow),
@@ -43,6 +45,7 @@ enum Phase {
 }
 
 /// What outlives a change of leadership.
+#[derive(Clone, Debug)]
 struct Desk {
     me: Address,
     map: ShardMap,
@@ -75,7 +78,7 @@ impl Cx<'_> {
 }
 
 /// How many transactions there are for each other group (hazard L14).
-#[derive(Default)]
+#[derive(Clone, Debug, Default)]
 struct Load(BTreeMap<GroupId, usize>);
 
 impl Load {

@@ -32,11 +32,13 @@ const DOUBLINGS: u32 = 3;
 type Key = (TxnId, Attempt);
 
 /// The participant of a group, on one node. It works only while its node leads the group.
+#[derive(Clone, Debug)]
 pub struct Participant {
     desk: Desk,
     phase: Phase,
 }
 
+#[derive(Clone, Debug)]
 enum Phase {
     /// Another node leads, or nobody: senders are redirected.
     Following(Follow),
@@ -44,6 +46,7 @@ enum Phase {
     Serving(Serving),
 }
 
+#[derive(Clone, Debug)]
 struct Desk {
     me: Address,
     peers: Peers,
@@ -61,13 +64,14 @@ struct Cx<'a> {
 ///
 /// - What was proposed in this leadership and has yielded nothing yet is not proposed again: resends cost no log.
 /// - An entry with a `yes` goes only when the ledger says that a decision is applied.
-#[derive(Default)]
+#[derive(Clone, Debug, Default)]
 struct Serving {
     attempts: BTreeMap<Key, Entry>,
     timers: BTreeSet<(Time, Key)>,
     proposals: Vec<Command>,
 }
 
+#[derive(Clone, Debug)]
 struct Entry {
     coordinator: GroupId,
     // Who spoke of it last in the coordinator's name.

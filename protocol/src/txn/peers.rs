@@ -8,13 +8,14 @@ use crate::routing::Routes;
 use crate::time::{Span, Time};
 
 /// Routes, and for each group since when it owes an answer.
+#[derive(Clone, Debug)]
 pub(super) struct Peers {
     routes: Routes,
     contacts: BTreeMap<GroupId, Contact>,
     patience: Span,
 }
 
-#[derive(Default)]
+#[derive(Clone, Debug, Default)]
 struct Contact {
     // When the first message left that nothing has been heard after.
     asked: Option<Time>,

@@ -25,7 +25,7 @@ const INTERNAL_BYTES: usize = 160;
 const WAITING_BYTES: usize = 64 * 1024 * 1024;
 
 /// A client's command that waits.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Pending {
     pub(super) origin: Origin,
     pub(super) arrived: Time,
@@ -34,7 +34,7 @@ pub(super) struct Pending {
 }
 
 /// What a client wants in the log.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum ClientWork {
     Command(ClientCommand),
     Fence(Fence),
@@ -50,7 +50,7 @@ impl ClientWork {
 }
 
 /// Commands that wait for a slot.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Batch {
     internal: VecDeque<Command>,
     connections: BTreeMap<u64, VecDeque<Pending>>,

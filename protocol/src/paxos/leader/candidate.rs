@@ -20,7 +20,7 @@ use super::{Leader, State};
 const ASK_AGAIN: Span = Span::from_millis(50);
 
 /// A candidate and what it was promised.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Candidate {
     pub(super) ballot: Ballot,
     // By node; the own replica's comes first, and with it everybody else is asked.

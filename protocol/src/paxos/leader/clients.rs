@@ -14,7 +14,7 @@ use super::pipeline::Leading;
 use super::{Leader, State};
 
 /// A client that waits for the answer to a command in the log.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Waiting {
     origin: Origin,
     // Of a batch: the results so far, and how many are still to come once the entry is applied.

@@ -20,7 +20,7 @@ const CHECK_AGAIN: Span = Span::from_millis(20);
 const SUCCESSION_STEP: Span = Span::from_millis(60);
 
 /// When silence becomes suspicious: adapts to the measured rhythm of heartbeats.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Suspicion {
     least: Span,
     heard: Time,
@@ -62,7 +62,7 @@ impl Suspicion {
 }
 
 /// Asking whether others have lost the leader, too.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct PreChecking {
     round: u64,
     heard: BTreeSet<NodeId>,

@@ -53,6 +53,7 @@ pub struct LeaderConfig {
 }
 
 /// The leader role of a group on one node; at most times it follows.
+#[derive(Clone, Debug)]
 pub struct Leader {
     config: LeaderConfig,
     me: ReplicaId,
@@ -73,6 +74,7 @@ pub struct Leader {
     state: State,
 }
 
+#[derive(Clone, Debug)]
 enum State {
     Following { until: Time },
     PreCheck(PreChecking),
@@ -107,6 +109,15 @@ impl Leader {
     /// Whether it leads and serves, for checkers.
     pub fn is_serving(&self) -> bool {
         matches!(&self.state, State::Leading(leading) if leading.is_serving())
+    }
+
+    /// The ballot that it stands or leads with, for checkers.
+    pub fn ballot(&self) -> Option<Ballot> {
+        match &self.state {
+            State::Following { .. } | State::PreCheck(_) => None,
+            State::Candidate(candidate) => Some(candidate.ballot),
+            State::Leading(leading) => Some(leading.ballot),
+        }
     }
 
     fn on_paxos(&mut self, from: Address, message: PaxosMessage, effects: &mut Effects) {

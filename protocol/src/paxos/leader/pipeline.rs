@@ -42,7 +42,7 @@ const RESEND_SLOTS: usize = 512;
 const RESEND_AFTER: Span = Span::from_millis(10);
 
 /// A ballot that was won.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Leading {
     // The node that leads.
     own: NodeId,
@@ -67,7 +67,7 @@ pub(super) struct Leading {
     pub(super) waiting: BTreeMap<CommandRef, Waiting>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Peer {
     // It has promised this ballot with an admitted directory: only then does anything of it count.
     promised: bool,

@@ -18,7 +18,7 @@ use super::{Leader, State};
 const READS_LIMIT: usize = 65_536;
 
 /// The rounds of a leader.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Rounds {
     last: u64,
     // Arrived since the last round began, with the chosen length at the arrival of the last of them.
@@ -27,7 +27,7 @@ pub(super) struct Rounds {
     open: Option<Open>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Open {
     round: u64,
     answered: BTreeSet<NodeId>,

@@ -20,7 +20,7 @@ use super::Replica;
 const ASK_AGAIN: Span = Span::from_millis(20);
 
 /// A synchronisation of which parts have arrived.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct PartialSync {
     ballot: Ballot,
     from: Slot,
@@ -28,7 +28,7 @@ pub(super) struct PartialSync {
 }
 
 /// What was last asked of the leader.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Asked {
     missing: Missing,
     at: Time,

@@ -20,7 +20,7 @@ const RETRY: Span = Span::from_millis(100);
 const KEEP_BYTES: usize = 4 * 1024 * 1024;
 
 /// This replica fetches what is chosen.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct CatchUp {
     from: NodeId,
     target: Slot,
@@ -28,7 +28,7 @@ pub(super) struct CatchUp {
 }
 
 /// Why entries are being read back from the disk. Answers come in the order of the questions.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Fetch {
     /// To apply them.
     Apply,

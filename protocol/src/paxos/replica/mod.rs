@@ -13,6 +13,7 @@ mod planted;
 mod reads;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use crate::ids::{Ballot, DirectoryId, GroupId, NodeId, ReplicaId, Slot};
 use crate::ledger::{Genesis, Ledger};
@@ -49,6 +50,7 @@ pub struct ReplicaConfig {
 /// - `accepted <= promise`.
 /// - Applied is at most chosen, chosen at most the log's length.
 /// - While `doubtful`, its promises say so, and it accepts nothing but a synchronisation.
+#[derive(Clone, Debug)]
 pub struct Replica {
     config: ReplicaConfig,
     me: ReplicaId,
@@ -72,7 +74,8 @@ pub struct Replica {
     fetches: VecDeque<learner::Fetch>,
     // Entries that were read back, to be applied next.
     backlog: VecDeque<bytes::Bytes>,
-    ledger: Ledger,
+    // Shared by copies of this replica until one of them applies; nobody makes copies but the model checker.
+    ledger: Arc<Ledger>,
     members_told: bool,
     // The own ballot whose first entry is the last one applied: outputs go to the roles of this node.
     serving: Option<Ballot>,
@@ -108,7 +111,7 @@ impl Replica {
             catch_up: None,
             fetches: VecDeque::new(),
             backlog: VecDeque::new(),
-            ledger: Ledger::new(config.seed, &config.genesis),
+            ledger: Arc::new(Ledger::new(config.seed, &config.genesis)),
             members_told: false,
             serving: None,
             hint: Follow { leader: None, no_quorum: false },
@@ -140,6 +143,11 @@ impl Replica {
     /// The highest promise, for checkers.
     pub fn promise(&self) -> Ballot {
         self.promise
+    }
+
+    /// The ballot under which the log was last accepted, for checkers.
+    pub fn accepted(&self) -> Ballot {
+        self.accepted
     }
 
     /// The entry at `slot` if it is in memory, for checkers.

@@ -26,7 +26,7 @@ const GRACE: Span = Span::from_millis(5);
 /// An account is brought to rest at most so often.
 const DRAIN_EVERY: Span = Span::from_millis(20);
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Reads {
     confirmed: VecDeque<ConfirmedReads>,
     parked: BTreeMap<AccountId, Parked>,
@@ -34,7 +34,7 @@ pub(super) struct Reads {
     drained: BTreeMap<AccountId, Time>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Parked {
     tickets: Vec<(ReadTicket, Time)>,
     // When to ask for a quiet moment; nothing once that is done.

@@ -9,6 +9,7 @@ use crate::time::Time;
 ///
 /// - `votes` has a place for each participant, in the transaction's order: this group's own is the first.
 /// - A verdict is proposed at most once, and only when `begun`: a decision never overtakes its Begin (hazard S9).
+#[derive(Clone, Debug)]
 pub(super) struct Try {
     pub(super) attempt: Attempt,
     /// The Begin is applied and stands.

@@ -25,7 +25,7 @@ const ABORT_SENDS: u32 = 6;
 const DOUBLINGS: u32 = 4;
 
 /// The decisions that are applied here and not yet acknowledged everywhere.
-#[derive(Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Endings {
     open: BTreeMap<Key, Ending>,
     timers: BTreeSet<(Time, Key)>,
@@ -34,6 +34,7 @@ pub(super) struct Endings {
     forget_at: Option<Time>,
 }
 
+#[derive(Clone, Debug)]
 struct Ending {
     verdict: Verdict,
     transfer: Transfer,

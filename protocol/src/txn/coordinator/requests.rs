@@ -16,13 +16,14 @@ pub(super) struct Waiter {
 }
 
 /// The requests that have no answer yet.
-#[derive(Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Requests {
     last: u64,
     open: BTreeMap<u64, Open>,
     waiting: usize,
 }
 
+#[derive(Clone, Debug)]
 struct Open {
     origin: Origin,
     give_up: Time,

@@ -32,6 +32,7 @@ const BACKOFF_DOUBLINGS: u32 = 5;
 /// - `txns` has every transaction of this group that is not decided: those that this leader has proposed, and those
 ///   whose undecided record it found. What is in neither `txns` nor `endings` is not under way, and will not be.
 /// - A transaction leaves `txns` only when its last attempt is known to be over by an output of the ledger.
+#[derive(Clone, Debug)]
 pub(super) struct Serving {
     ballot: Ballot,
     // The age counter: what was given or heard of last.
@@ -46,6 +47,7 @@ pub(super) struct Serving {
     proposals: Vec<Command>,
 }
 
+#[derive(Clone, Debug)]
 struct Txn {
     transfer: Transfer,
     // Kept over all tries (hazard L6).
