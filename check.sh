@@ -8,6 +8,7 @@ step() { printf '\n== %s\n' "$*"; }
 
 step "format"
 cargo fmt --all --check
+cargo fmt --manifest-path fuzz/Cargo.toml --check
 
 step "lints"
 cargo clippy --workspace --all-targets --quiet -- -D warnings
@@ -23,6 +24,9 @@ RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --works
 
 step "release build"
 cargo build --release --workspace --quiet
+
+step "fuzzers, a moment each"
+fuzz/run.sh 2
 
 step "simulator seeds from the commit"
 from=$(( 0x$(git rev-parse --short=7 HEAD 2>/dev/null || echo 1) ))

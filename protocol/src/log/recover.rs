@@ -237,6 +237,9 @@ impl Recoverer {
         }
         let kind = [Kind::Data, Kind::Closed, Kind::Continued].into_iter().find(|kind| *kind as u8 == head.kind);
         let kind = kind.ok_or(Flaw::Kind(head.kind))?;
+        if kind != Kind::Continued && self.size - self.offset - head.length < segment::HEAD {
+            return Err(Violation("a record leaves no room for the one that ends the segment").into());
+        }
         let position = Position { segment: self.segment, offset: self.offset };
         if kind == Kind::Data {
             let record: Record = codec::from_slice(body)?;

@@ -86,6 +86,10 @@ impl Header {
         if version != u16::from(VERSION) {
             return Err(HeaderError::Version(version));
         }
+        let size = u32::from_be_bytes(field(bytes, 54));
+        if !(HEADER + HEAD..=MAX_SEGMENT).contains(&size) {
+            return Err(HeaderError::Bad); // No writer makes such a segment: it could not even be ended.
+        }
         Ok(Header {
             owner: Owner {
                 cluster: ClusterId(u128::from_be_bytes(field(bytes, 16))),
@@ -93,7 +97,7 @@ impl Header {
                 directory: DirectoryId(u128::from_be_bytes(field(bytes, 34))),
             },
             segment: u32::from_be_bytes(field(bytes, 50)),
-            size: u32::from_be_bytes(field(bytes, 54)),
+            size,
             sequence: u64::from_be_bytes(field(bytes, 58)),
             chain: u32::from_be_bytes(field(bytes, 66)),
             doubtful: bytes[14] != 0,
@@ -224,6 +228,18 @@ mod tests {
     fn header() -> Header {
         let owner = Owner { cluster: ClusterId(1 << 100), node: NodeId(7), directory: DirectoryId(u128::MAX - 1) };
         Header { owner, segment: 3, size: 1 << 24, sequence: 1 << 40, chain: 0x0102_0304, doubtful: true }
+    }
+
+    #[test]
+    fn a_size_that_no_segment_has_is_not_taken() {
+        for size in [0, HEADER, HEADER + HEAD - 1, MAX_SEGMENT + 1] {
+            let bytes = Header { size, ..header() }.encode();
+            assert_eq!(Header::decode(&bytes), Err(HeaderError::Bad), "{size}");
+        }
+        for size in [HEADER + HEAD, MAX_SEGMENT] {
+            let whole = Header { size, ..header() };
+            assert_eq!(Header::decode(&whole.encode()), Ok(whole), "{size}");
+        }
     }
 
     #[test]

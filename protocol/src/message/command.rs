@@ -7,7 +7,7 @@ use crate::ids::{
 };
 use crate::ledger::model::{Reason, Transfer};
 use crate::time::{LogTime, Span};
-use crate::wire::codec::{wire_enum, wire_struct, wire_tags};
+use crate::wire::codec::{Decode, DecodeError, Reader, wire_enum, wire_struct, wire_tags};
 
 /// The format version of commands that this build writes; it reads all up to it.
 pub const FORMAT: u8 = 1;
@@ -25,6 +25,31 @@ pub struct Entry {
     pub content: Content,
 }
 wire_struct!(Entry { format, time, wall, content });
+
+impl Entry {
+    /// Whether `bytes` are an entry that this build can apply, the bodies of clients' commands aside. What a peer sends
+    /// is looked at before it can be accepted: once it is chosen, every replica has to apply it.
+    pub fn is_well_formed(bytes: &[u8]) -> bool {
+        let mut reader = Reader::new(bytes);
+        Entry::check(&mut reader).and_then(|()| reader.finish()).is_ok()
+    }
+
+    fn check(reader: &mut Reader<'_>) -> Result<(), DecodeError> {
+        reader.array_of(Entry::FIELDS.len() as u32)?;
+        if u8::decode(reader)? > FORMAT {
+            return Err(DecodeError::Expected("a format that this build knows"));
+        }
+        LogTime::decode(reader)?;
+        u64::decode(reader)?;
+        reader.array_of(2)?;
+        match reader.uint()? {
+            1 => LeaderStart::decode(reader).map(drop),
+            // One after the other: an entry is large, a command need not be.
+            2 => (0..reader.array_len()?).try_for_each(|_| Command::decode(reader).map(drop)),
+            tag => Err(DecodeError::Tag(tag)),
+        }
+    }
+}
 
 /// The content of an entry.
 #[derive(Clone, Debug, PartialEq)]

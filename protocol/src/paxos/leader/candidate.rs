@@ -156,6 +156,10 @@ impl Leader {
             return;
         }
         let own = self.config.node;
+        if node != own && !promise.entries.iter().all(|entry| Entry::is_well_formed(entry)) {
+            effects.note("ignore_malformed", format!("{node} promises with bytes that are no entry"));
+            return;
+        }
         match &mut self.state {
             State::Candidate(candidate) if candidate.ballot == promise.ballot => {
                 if node == own {

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use crate::ids::{Ballot, NodeId, Slot};
 use crate::log::record::{AcceptRecord, Record, SynchroniseRecord};
+use crate::message::command::Entry;
 use crate::message::local::Heard;
 use crate::message::paxos::{
     Accept, Accepted, ChosenEntries, Commit, Heartbeat, HeartbeatAck, Missing, Prepare, Promise, Refused, Synchronise,
@@ -127,6 +128,9 @@ impl Replica {
             self.ask(node, message.ballot, effects);
             return;
         }
+        if !self.are_well_formed(node, &message.entries, effects) {
+            return;
+        }
         let Some((from, entries)) = self.collect(message.clone()) else {
             return;
         };
@@ -190,12 +194,25 @@ impl Replica {
             return;
         }
         if accept.slot == self.log.length() {
+            if !self.are_well_formed(node, std::slice::from_ref(&accept.entry), effects) {
+                return;
+            }
             let record = AcceptRecord { slot: accept.slot, chosen: self.log.chosen(), entry: accept.entry.clone() };
             self.log.append(accept.entry);
             self.persist(vec![Record::Accept(record)], effects);
         }
         self.acknowledge(node, effects);
         self.choose(accept.chosen);
+    }
+
+    /// Whether entries of a peer can be applied. One that cannot must not get into the log: if it were chosen, no replica
+    /// could go on, now or after a restart. What this node's own leader sends was made, or looked at, by it.
+    pub(super) fn are_well_formed(&self, node: NodeId, entries: &[Bytes], effects: &mut Effects) -> bool {
+        let good = node == self.config.node || entries.iter().all(|entry| Entry::is_well_formed(entry));
+        if !good {
+            effects.note("ignore_malformed", format!("{node} sends bytes that are no entry"));
+        }
+        good
     }
 
     /// So much is chosen; that counts only for a log that was synchronised under the same ballot (hazard S20).

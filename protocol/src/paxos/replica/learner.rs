@@ -95,6 +95,9 @@ impl Replica {
         if message.start > chosen {
             return; // An answer to an older question.
         }
+        if !self.are_well_formed(node, &message.entries, effects) {
+            return;
+        }
         let skip = chosen.distance_from(message.start);
         let entries: Vec<Bytes> = message.entries.into_iter().skip(skip).collect();
         if !entries.is_empty() {

@@ -12,7 +12,7 @@ use crate::role::Effects;
 use super::Replica;
 
 /// A read, the account as it was posted at its arrival, and what was in doubt then.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Captured {
     ticket: ReadTicket,
     account: Account,
