@@ -173,6 +173,7 @@ pub const EVENTS: &[&str] = &[
     "step_down",
     "suspect",
     "taken_over",
+    "unpromised",
 ];
 
 /// Every timer of the roles, as [`Effects::timer`] names it when its time has come.
