@@ -98,6 +98,10 @@ impl Load {
     fn of(&self, group: GroupId) -> usize {
         self.0.get(&group).copied().unwrap_or(0)
     }
+
+    fn most(&self) -> usize {
+        self.0.values().copied().max().unwrap_or(0)
+    }
 }
 
 impl Coordinator {

@@ -122,6 +122,7 @@ macro_rules! scripts {
 }
 
 scripts! {
+    a_batch_that_does_not_fit_begins_elsewhere_each_time,
     a_begin_that_is_late_is_kept_until_its_fate_is_known,
     a_credit_account_that_nobody_owns_is_rejected_by_the_own_group,
     a_decided_record_of_one_group_is_forgotten_t5,

@@ -145,7 +145,13 @@ impl Serving {
         // A quarter of the deadline is left for the abort and the answer.
         let give_up = cx.now + Span(command.deadline.0 - command.deadline.0 / 4);
         let waiters = self.requests.open(origin, give_up, command.count);
-        self.backlog.extend(waiters.zip(transfers));
+        let mut items: Vec<(Waiter, Transfer)> = waiters.zip(transfers).collect();
+        if self.load.most() + count > cx.desk.peer_limit {
+            // Not all may find a place. A batch that is sent again whole begins elsewhere each time, else those in front,
+            // though they have their outcome, would take the places of the same ones behind for ever.
+            items.rotate_left(cx.desk.rng.below(count as u64) as usize);
+        }
+        self.backlog.extend(items);
     }
 
     /// Begins what has arrived, a slice at a time, and proposes once for all.
