@@ -411,7 +411,7 @@ impl World {
         }
         let shared = chosen.min(self.chosen.len());
         // Only the end can be new; the rest is compared now and then.
-        let from = if chosen > self.chosen.len() || chosen % 16 == 0 { 0 } else { shared.saturating_sub(2) };
+        let from = if chosen > self.chosen.len() || chosen.is_multiple_of(16) { 0 } else { shared.saturating_sub(2) };
         assert_eq!(node.disk.entries[from..shared], self.chosen[from..shared], "replicas agree on what is chosen");
         self.chosen.extend(node.disk.entries[shared..chosen].iter().cloned());
     }
