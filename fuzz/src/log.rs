@@ -214,10 +214,10 @@ fn damage(draw: &mut Draw<'_>, disk: &mut Vec<Vec<u8>>) {
     let number = usize::from(draw.byte()) * 256 + usize::from(draw.byte());
     let length = usize::from(draw.byte()) + 1;
     let xor = draw.byte().max(1);
-    let Some(segment) = disk.get_mut(index) else { return };
+    let Some(segment) = disk.get_mut(index).filter(|segment| !segment.is_empty()) else { return };
     // Mostly among the records, since the header is a long row of zeros.
     let at = if number % 8 == 0 { number / 8 } else { HEADER as usize + number / 8 };
-    let at = at % segment.len().max(1);
+    let at = at % segment.len();
     let until = (at + length).min(segment.len());
     match kind {
         0 => segment[at] ^= xor,

@@ -155,11 +155,10 @@ fn slot_near(world: &World, draw: &mut Draw<'_>) -> Slot {
 }
 
 fn paxos_message(world: &World, draw: &mut Draw<'_>, node: NodeId, to: RoleKind) -> PaxosMessage {
-    let members = world.members();
     let ballot = ballot_near(world, draw, node);
     let accepted = ballot_near(world, draw, node);
     let (slot, chosen, start) = (slot_near(world, draw), slot_near(world, draw), slot_near(world, draw));
-    let entries: Vec<_> = (0..draw.below(4)).map(|_| draw.entry_bytes(accepted, &members)).collect();
+    let entries: Vec<_> = (0..draw.below(4)).map(|_| draw.entry_bytes(accepted)).collect();
     let last = !draw.once_in(4);
     let directory = if draw.once_in(16) { directory(NodeId(9)) } else { directory(node) };
     let for_leader = if to == RoleKind::Leader { !draw.once_in(8) } else { draw.once_in(8) };

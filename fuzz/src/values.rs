@@ -10,8 +10,8 @@ use drachma_protocol::ledger::model::{Flags, NewAccount, Reason, Transfer};
 use drachma_protocol::ledger::{Genesis, Limits};
 use drachma_protocol::message::client::{Call, FenceCall, MapCall, ReadCall};
 use drachma_protocol::message::command::{
-    Begin, ClientCommand, Command, CommandKind, Content, Decide, Entry, FORMAT, Fence, Forget, LeaderStart, Member,
-    Prepare, ReadCommand, Resolve, Verdict,
+    Begin, ClientCommand, Command, CommandKind, Content, Decide, Entry, FORMAT, Fence, Forget, LeaderStart, Prepare,
+    ReadCommand, Resolve, Verdict,
 };
 use drachma_protocol::message::operator::{AccountsCall, Nothing, OperatorCall, OutcomesCall, PageCall};
 use drachma_protocol::message::txn::{Inquire, Redirect, Resolved, TxnMessage, Vote, VoteKind};
@@ -306,22 +306,15 @@ impl Draw<'_> {
         Entry { format: FORMAT, time, wall: self.number(), content }
     }
 
-    /// The bytes of an entry, or bytes that are none.
-    pub(crate) fn entry_bytes(&mut self, leader: Ballot, nodes: &[NodeId]) -> Bytes {
-        match self.below(16) {
-            0 => self.bytes(),
-            1 | 2 => {
-                let member = |(n, node): (usize, &NodeId)| Member {
-                    replica: ReplicaId(n as u32 + 1),
-                    node: *node,
-                    directory: directory(*node),
-                };
-                let members = Some(nodes.iter().enumerate().map(member).collect());
-                let content = Content::LeaderStart(LeaderStart { ballot: leader, members });
-                to_vec(&Entry { format: FORMAT, time: LogTime(0), wall: 0, content }).into()
-            }
-            _ => to_vec(&self.entry(leader)).into(),
+    /// The bytes of a batch of commands, or bytes that are no entry. First entries of leaders are left to leaders: who
+    /// invents one says that an election was won.
+    pub(crate) fn entry_bytes(&mut self, leader: Ballot) -> Bytes {
+        if self.once_in(16) {
+            return self.bytes();
         }
+        let commands = (0..self.below(5)).map(|_| self.command(leader)).collect();
+        let (time, wall) = (LogTime(u64::from(self.byte()) * 2000), self.number());
+        to_vec(&Entry { format: FORMAT, time, wall, content: Content::Commands(commands) }).into()
     }
 }
 

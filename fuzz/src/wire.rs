@@ -19,6 +19,11 @@ const PER_BYTE: usize = 128;
 /// A decoder may take so much memory before it has seen a byte: room for a few hundred elements.
 const AHEAD: usize = 128 * 1024;
 
+fn is_a<T: Decode>(body: &[u8]) -> Result<(), FrameError> {
+    from_slice::<T>(body)?;
+    Ok(())
+}
+
 /// What a connection does with frames: keeps them, and decodes their bodies.
 #[derive(Default)]
 struct Sink {
@@ -34,13 +39,13 @@ impl FrameSink for Sink {
 
     fn on_frame(&mut self, frame: Frame<'_>) -> Result<(), FrameError> {
         match frame.kind {
-            Kind::Hello => drop(from_slice::<Hello>(frame.body)?),
-            Kind::Welcome => drop(from_slice::<Welcome>(frame.body)?),
-            Kind::Goodbye => drop(from_slice::<Goodbye>(frame.body)?),
-            Kind::Request => drop(from_slice::<Request>(frame.body)?),
-            Kind::Response => drop(from_slice::<Response>(frame.body)?),
-            Kind::Paxos => drop(from_slice::<PaxosMessage>(frame.body)?),
-            Kind::Txn => drop(from_slice::<TxnMessage>(frame.body)?),
+            Kind::Hello => is_a::<Hello>(frame.body)?,
+            Kind::Welcome => is_a::<Welcome>(frame.body)?,
+            Kind::Goodbye => is_a::<Goodbye>(frame.body)?,
+            Kind::Request => is_a::<Request>(frame.body)?,
+            Kind::Response => is_a::<Response>(frame.body)?,
+            Kind::Paxos => is_a::<PaxosMessage>(frame.body)?,
+            Kind::Txn => is_a::<TxnMessage>(frame.body)?,
         }
         self.frames.push((frame.kind, frame.version, frame.correlation, frame.body.to_vec()));
         Ok(())

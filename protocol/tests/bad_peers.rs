@@ -7,12 +7,12 @@ use drachma_protocol::ids::{AccountId, Ballot, DirectoryId, Epoch, GroupId, Node
 use drachma_protocol::ledger::{Genesis, Limits};
 use drachma_protocol::log::record::Recovered;
 use drachma_protocol::message::command::{Content, Entry, FORMAT};
-use drachma_protocol::message::paxos::{Accept, ChosenEntries, Synchronise};
+use drachma_protocol::message::paxos::{Accept, ChosenEntries, PreCheckReply, Synchronise};
 use drachma_protocol::message::{Message, PaxosMessage};
-use drachma_protocol::paxos::{Replica, ReplicaConfig};
+use drachma_protocol::paxos::{Leader, LeaderConfig, Replica, ReplicaConfig};
 use drachma_protocol::placement::map::{AccountRange, Mode, ShardMap};
 use drachma_protocol::role::{Address, Effect, Effects, Input, Role, RoleKind};
-use drachma_protocol::time::{LogTime, Time};
+use drachma_protocol::time::{LogTime, Span, Time};
 use drachma_protocol::wire::codec::to_vec;
 
 const GROUP: GroupId = GroupId(1);
@@ -30,7 +30,7 @@ fn replica() -> Replica {
         genesis,
         seed: 7,
     };
-    Replica::new(config, Recovered::default())
+    Replica::new(config, Recovered { promise: BALLOT, ..Recovered::default() })
 }
 
 /// Hands in a message of the leader on node 2, then a turn; returns the events that were told.
@@ -70,7 +70,7 @@ fn bytes_that_are_no_entry_are_not_synchronised() {
     for bad in malformed() {
         let mut replica = replica();
         assert_eq!(say(&mut replica, synchronise(vec![entry(FORMAT), bad.clone()])), ["ignore_malformed"], "{bad:?}");
-        assert_eq!((replica.chosen(), replica.promise()), (Slot(0), Ballot::default()));
+        assert_eq!((replica.chosen(), replica.accepted()), (Slot(0), Ballot::default()));
         say(&mut replica, synchronise(vec![entry(FORMAT)]));
         assert_eq!((replica.chosen(), replica.ledger().applied()), (Slot(1), Slot(1)), "the good one is");
     }
@@ -98,4 +98,34 @@ fn bytes_that_are_no_entry_are_not_learned() {
         assert_eq!(say(&mut replica, chosen), ["ignore_malformed"], "{bad:?}");
         assert_eq!(replica.chosen(), Slot(0));
     }
+}
+
+#[test]
+fn after_the_last_ballot_nobody_stands() {
+    let me = Address { node: NodeId(1), group: GROUP, role: RoleKind::Leader };
+    let mut leader = Leader::new(LeaderConfig {
+        node: me.node,
+        group: GROUP,
+        nodes: vec![NodeId(1), NodeId(2), NodeId(3)],
+        directory: DirectoryId(1),
+        heartbeat: Span::from_millis(50),
+        leader_timeout: Span::from_millis(300),
+        promise: Ballot::default(),
+        wall: 0,
+        seed: 7,
+    });
+    let mut effects = Effects::new(me);
+    leader.step(leader.deadline().unwrap(), Input::Timer, &mut effects);
+    let now = leader.deadline().unwrap();
+    let ballot = Ballot { round: u64::MAX, replica: ReplicaId(2) };
+    let reply = PaxosMessage::PreCheckReply(PreCheckReply { round: 1, lost: true, ballot });
+    let from = Address { node: NodeId(2), ..me };
+    leader.step(now, Input::Message { from, message: Message::Paxos(reply) }, &mut effects);
+    let mut told = false;
+    while let Some(effect) = effects.pop() {
+        told |= matches!(&effect, Effect::Trace(trace) if trace.event == "no_ballot_left");
+        let prepare = matches!(effect, Effect::Send { message: Message::Paxos(PaxosMessage::Prepare(_)), .. });
+        assert!(!prepare, "a ballot of a round that was used before");
+    }
+    assert!(told, "an operator can see why");
 }

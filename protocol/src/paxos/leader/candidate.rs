@@ -97,7 +97,12 @@ pub(super) struct Adopted {
 impl Leader {
     /// Takes a new ballot and makes it durable at the own replica before anybody else is asked (hazard S22).
     pub(super) fn stand(&mut self, effects: &mut Effects) {
-        let mut ballot = Ballot { round: self.highest.round + 1, replica: self.me };
+        // Nobody counts so far, but a peer may say that it has: a ballot is never used twice, so there is none left.
+        let Some(round) = self.highest.round.checked_add(1) else {
+            effects.trace("no_ballot_left", || format!("after {}", self.highest));
+            return;
+        };
+        let mut ballot = Ballot { round, replica: self.me };
         if is_planted(Bug::BallotContinued) && self.highest == self.config.promise && self.highest.replica == self.me {
             ballot = self.highest;
         }
