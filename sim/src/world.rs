@@ -52,6 +52,8 @@ const EVENT_LIMIT: u64 = 20_000_000;
 #[derive(Clone, Copy, Debug)]
 struct Trap {
     node: usize,
+    // Whoever comes there first, instead of that node.
+    anyone: bool,
     point: Point,
     // How often it comes there before.
     skip: u32,
@@ -287,6 +289,10 @@ impl<'a> World<'a> {
                 self.nodes[node].seats[seat].turn = true;
                 self.run_node(node);
             }
+            Event::Echo { node, boot, to, input } if self.is_current(node, boot) => {
+                self.nodes[node].put(to, input);
+                self.run_node(node);
+            }
             Event::Go { node, boot } if self.is_current(node, boot) => {
                 self.nodes[node].busy = false;
                 self.run_node(node);
@@ -314,6 +320,7 @@ impl<'a> World<'a> {
             Event::Strike => self.on_strike(),
             Event::Timer { .. }
             | Event::Again { .. }
+            | Event::Echo { .. }
             | Event::Go { .. }
             | Event::Synced { .. }
             | Event::Fetched { .. }

@@ -380,9 +380,9 @@ impl Client {
         let txns = self.exchanges[number].txns();
         self.orphans.extend(txns.iter().copied());
         self.close(now, number, PartEnd::Unknown, history);
-        if self.stopped {
-            txns.into_iter().for_each(|txn| self.fence(now, txn));
-        }
+        // What is given up may wait, or be under way: the best moment to fence it.
+        let fences = self.stopped || self.rng.chance(30);
+        txns.into_iter().filter(|_| fences).for_each(|txn| self.fence(now, txn));
     }
 
     /// A request is over.
