@@ -34,7 +34,7 @@ names! {
     VOTES, vote of VoteKind: { Yes, No(_), Die, Expired, AlreadyCommitted, Moved }
     COMMANDS, command of CommandKind: { Register, Transfers, Transact, CreateAccounts }
     WIRES, wire of Wire: {
-        Lost, Doubled, Straggled, Truncated, Corrupted, Swallowed, Reset, Misdirected,
+        Lost, Doubled, Straggled, Truncated, Corrupted, Swallowed, Reset, Misdirected, Echoed,
     }
 }
 
@@ -57,6 +57,8 @@ pub enum Wire {
     Reset,
     /// A copy of a frame came to a role that it was not meant for.
     Misdirected,
+    /// What a role had proposed to its leader came there once more, long after.
+    Echoed,
 }
 
 /// What befalls a disk, and what follows.
@@ -182,6 +184,11 @@ pub const EXCUSED: &[(Kind, &str, &str)] = &[
     (Kind::Refusal, "WrongNode", "the gateway's, which is no role"),
     (Kind::Row, "R12", "two groups never decide the same transaction"),
     (Kind::Row, "D4", "a coordinator proposes a commit on its own yes only, which nothing but a decision takes back"),
+    (Kind::Row, "P4", "a group decides only what begins with an account of its own, which nobody prepares there"),
+    (Kind::Row, "B3", "a coordinator proposes each attempt once, under its own ballot"),
+    (Kind::Row, "B5", "a coordinator proposes each attempt once, under its own ballot, and the next one after its end"),
+    (Kind::Row, "R4", "a commit needs this group's yes to that attempt, after which it does not wait"),
+    (Kind::Row, "R11", "a commit needs this group's yes to that attempt, which no other attempt replaces (row P10)"),
     (Kind::Event, "committed_without_record", "a participant never takes effect before its coordinator has decided"),
     (Kind::Event, "ignore_accepted", "a leader asks for a promise first, and nobody accepts more than it has sent"),
     (Kind::Event, "ignore_short_sync", "every leader's log begins with what is chosen"),

@@ -262,6 +262,10 @@ pub struct Swarm {
     pub mean_gap: u64,
     /// The mean length of a fault, in microseconds.
     pub mean_length: u64,
+    /// How many of 1,000 proposals of a role to the leader on its node come once more.
+    pub echoes: u64,
+    /// The mean delay of such a copy, in microseconds.
+    pub mean_echo: u64,
     /// How many nodes may be down at a time, but for a blackout.
     pub most_down: usize,
     /// The clients.
@@ -302,6 +306,8 @@ impl Swarm {
             withheld: Withheld::default(),
             mean_gap: pick(rng, &[300_000, 1_000_000, 3_000_000]),
             mean_length: pick(rng, &[100_000, 500_000, 2_000_000]),
+            echoes: pick(rng, &[0, 0, 10, 100]),
+            mean_echo: pick(rng, &[200, 5_000, 500_000]),
             most_down: pick(rng, &[1, 1, 2, shape.nodes().len()]),
             clients: clients(rng, safety),
             client_count: between(rng, 1, 5) as u32,
@@ -398,8 +404,9 @@ pub enum Act {
     Swizzle(Vec<(NodeId, u64, u64)>),
     /// This node goes down for so long.
     Crash(NodeId, Crash, u64),
-    /// This node goes down when it comes to this point for the so manieth time, for so long.
-    CrashAt(NodeId, Point, u32, Crash, u64),
+    /// This node goes down when it comes to this point for the so manieth time, for so long; or whoever comes there
+    /// first, if there is none.
+    CrashAt(Option<NodeId>, Point, u32, Crash, u64),
     /// This node stands still for so long.
     Pause(NodeId, u64),
     /// The disk of this node comes to harm; if the node goes down by that, it is for so long.
@@ -469,7 +476,9 @@ impl Injector {
 
     /// The next fault, if one is possible now.
     pub fn act(&mut self, seen: &Seen<'_>) -> Option<(FaultKind, Act)> {
-        let kind = pick(&mut self.rng, &self.kinds);
+        // There are many points: they need more than their share.
+        let aims = self.kinds.contains(&FaultKind::CrashPoint) && self.rng.chance(20);
+        let kind = if aims { FaultKind::CrashPoint } else { pick(&mut self.rng, &self.kinds) };
         let number = self.drawn;
         self.drawn += 1;
         if self.withheld.covers(number, kind) {
@@ -486,6 +495,7 @@ impl Injector {
             FaultKind::PowerLoss => self.victim(seen).map(|node| Act::Crash(node, self.power_loss(), length)),
             FaultKind::CrashPoint => self.victim(seen).map(|node| {
                 let (crash, skip) = (self.crash(), self.rng.below(4) as u32);
+                let node = self.rng.chance(30).then_some(node);
                 Act::CrashAt(node, self.point(), skip, crash, length)
             }),
             FaultKind::Pause => self.victim(seen).map(|node| Act::Pause(node, length)),

@@ -264,8 +264,12 @@ pub struct Summary {
     pub committed: u64,
     /// Reads that were answered.
     pub reads: u64,
+    /// Runs with a group that could not come back, whoever was healed: nothing was asked of their ends.
+    pub hopeless: u64,
     /// The longest time until all that was healed had come to rest, in simulated microseconds, and its seed.
     pub longest_rest: (u64, u64),
+    /// The same as thousandths of the bound of its run, and its seed.
+    pub tightest_rest: (u64, u64),
     /// What happened how often.
     pub coverage: Coverage,
     /// The seeds that failed, and how.
@@ -281,8 +285,12 @@ impl Summary {
         self.transfers += history.transfers.len() as u64;
         self.committed += history.transfers.values().filter(|record| record.committed_at().is_some()).count() as u64;
         self.reads += history.reads.len() as u64;
+        self.hopeless += u64::from(outcome.hopeless);
         self.coverage.merge(&outcome.coverage);
-        self.longest_rest = self.longest_rest.max((outcome.rest, seed));
+        if !outcome.hopeless && outcome.violation.is_none() {
+            self.longest_rest = self.longest_rest.max((outcome.rest, seed));
+            self.tightest_rest = self.tightest_rest.max((outcome.rest * 1000 / outcome.bound.max(1), seed));
+        }
     }
 
     fn merge(&mut self, other: Summary) {
@@ -292,8 +300,10 @@ impl Summary {
         self.transfers += other.transfers;
         self.committed += other.committed;
         self.reads += other.reads;
+        self.hopeless += other.hopeless;
         self.coverage.merge(&other.coverage);
         self.longest_rest = self.longest_rest.max(other.longest_rest);
+        self.tightest_rest = self.tightest_rest.max(other.tightest_rest);
         self.failed.extend(other.failed);
     }
 
@@ -313,7 +323,12 @@ impl fmt::Display for Summary {
             "{} seeds passed, {failed} failed; {seconds} simulated seconds, {} events; ",
             self.passed, self.events
         )?;
-        write!(f, "{} transfers ({} committed), {} reads", self.transfers, self.committed, self.reads)
+        writeln!(f, "{} transfers ({} committed), {} reads", self.transfers, self.committed, self.reads)?;
+        let (rest, seed) = self.longest_rest;
+        write!(f, "longest time to come to rest: {:.3} s (seed {seed}), ", rest as f64 / 1e6)?;
+        let (share, seed) = self.tightest_rest;
+        write!(f, "at most {}.{} % of a run's bound (seed {seed}); ", share / 10, share % 10)?;
+        write!(f, "{} hopeless: too many disks were lost to ask for an end", self.hopeless)
     }
 }
 

@@ -14,6 +14,7 @@ use drachma_protocol::time::Span;
 use drachma_protocol::wire::codec::to_vec;
 
 use crate::draw::{exponential, pick};
+use crate::history::{CreationRecord, History};
 use crate::shape::Shape;
 
 /// The mean time between two of its requests, in microseconds.
@@ -24,12 +25,14 @@ pub struct Stranger {
     rng: Rng,
     session: Option<Session>,
     asked: u64,
+    // What its last request asks for.
+    accounts: Vec<NewAccount>,
 }
 
 impl Stranger {
     /// A stranger.
     pub fn new(rng: Rng) -> Stranger {
-        Stranger { rng, session: None, asked: 0 }
+        Stranger { rng, session: None, asked: 0, accounts: Vec::new() }
     }
 
     /// How long until it asks again, in microseconds.
@@ -37,12 +40,16 @@ impl Stranger {
         1 + exponential(&mut self.rng, MEAN_PAUSE)
     }
 
-    /// Whom it asks what, and under which correlation id.
-    pub fn ask(&mut self, shape: &Shape) -> (NodeId, u64, Request) {
+    /// Whom it asks what, and under which correlation id. What may come of it is in the history, without an answer.
+    pub fn ask(&mut self, now: u64, shape: &Shape, history: &mut History) -> (NodeId, u64, Request) {
         self.asked += 1;
         let (group, nodes) = &shape.groups[self.rng.below(shape.groups.len() as u64) as usize];
         let node = pick(&mut self.rng, nodes);
         let call = self.call(shape);
+        let accounts = std::mem::take(&mut self.accounts);
+        if !accounts.is_empty() {
+            history.creations.push(CreationRecord { group: *group, accounts, invoked: now, answers: Vec::new() });
+        }
         (node, self.asked, Request { group: *group, call })
     }
 
@@ -67,9 +74,11 @@ impl Stranger {
                 self.command(shape, CommandKind::Register, 1, to_vec(&session))
             }
             6 | 7 => {
-                let id = AccountId(account.0 + 1_000_000);
+                // Beyond what clients open.
+                let id = AccountId(account.0 + 990_000);
                 let new = NewAccount { id, ledger: 1, code: 1, flags: Flags::NONE };
-                self.command(shape, CommandKind::CreateAccounts, 1, to_vec(&vec![new]))
+                self.accounts = vec![new];
+                self.command(shape, CommandKind::CreateAccounts, 1, to_vec(&self.accounts))
             }
             8 => self.command(shape, CommandKind::Transact, 7, vec![0xc1]),
             _ => self.command(shape, CommandKind::Transfers, 7, vec![0xc1]),

@@ -52,6 +52,8 @@ const EVENT_LIMIT: u64 = 20_000_000;
 #[derive(Clone, Copy, Debug)]
 struct Trap {
     node: usize,
+    // Whoever comes there first, instead of that node.
+    anyone: bool,
     point: Point,
     // How often it comes there before.
     skip: u32,
@@ -81,6 +83,8 @@ pub struct World<'a> {
     healed: bool,
     // Who runs, and is judged, once it is healed.
     healthy: BTreeSet<NodeId>,
+    // Whose promises counted in a majority when it was healed.
+    voters: BTreeSet<(NodeId, GroupId)>,
     // Some group cannot come back, whoever is healed.
     hopeless: bool,
     // That it does not come to rest is no finding.
@@ -112,6 +116,10 @@ pub struct Outcome {
     pub faults: u64,
     /// How long it took to come to rest once it was healed, in simulated microseconds.
     pub rest: u64,
+    /// How long it might have taken for that, in simulated microseconds.
+    pub bound: u64,
+    /// Some group could not come back, whoever was healed, so nothing was asked of the end.
+    pub hopeless: bool,
     /// What happened how often: faults, messages, rows, timers, what the roles told.
     pub coverage: Coverage,
     /// What the clients asked and were told.
@@ -151,6 +159,7 @@ impl<'a> World<'a> {
             begun: BTreeSet::new(),
             healed: false,
             healthy: BTreeSet::new(),
+            voters: BTreeSet::new(),
             hopeless: false,
             patient: false,
             since: 0,
@@ -222,6 +231,8 @@ impl<'a> World<'a> {
             events: self.trace.events(),
             length: self.now,
             rest: self.now.saturating_sub(self.since + self.swarm.safety),
+            bound: self.swarm.bound(),
+            hopeless: self.hopeless,
             coverage: self.coverage,
             history: self.history,
             faults: self.injector.drawn(),
@@ -278,6 +289,10 @@ impl<'a> World<'a> {
                 self.nodes[node].seats[seat].turn = true;
                 self.run_node(node);
             }
+            Event::Echo { node, boot, to, input } if self.is_current(node, boot) => {
+                self.nodes[node].put(to, input);
+                self.run_node(node);
+            }
             Event::Go { node, boot } if self.is_current(node, boot) => {
                 self.nodes[node].busy = false;
                 self.run_node(node);
@@ -305,6 +320,7 @@ impl<'a> World<'a> {
             Event::Strike => self.on_strike(),
             Event::Timer { .. }
             | Event::Again { .. }
+            | Event::Echo { .. }
             | Event::Go { .. }
             | Event::Synced { .. }
             | Event::Fetched { .. }
@@ -319,7 +335,7 @@ impl<'a> World<'a> {
         if self.healed {
             return;
         }
-        let (node, correlation, request) = self.stranger.ask(&self.swarm.shape);
+        let (node, correlation, request) = self.stranger.ask(self.now, &self.swarm.shape, &mut self.history);
         self.ask(self.swarm.client_count, node, correlation, &request);
         let pause = self.stranger.pause();
         self.at(self.now + pause, Event::Strange);

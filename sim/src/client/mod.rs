@@ -43,6 +43,8 @@ const COPIES: u64 = 1 << 16;
 const HURRIED_COPIES: usize = 3;
 /// The mean pause before a full group is asked again for a session, in microseconds.
 const SESSION_PAUSE: u64 = 300_000;
+/// So many fences a client has under way at the end.
+const SETTLING: usize = 64;
 /// The places of the other workloads among the generators.
 const BANK: usize = 0;
 const LEDGER: usize = 1;
@@ -103,6 +105,8 @@ pub struct Client {
     begun: u64,
     stopped: bool,
     orphans: BTreeSet<TxnId>,
+    // Of them, those that still have to be fenced at the end.
+    unsettled: Vec<TxnId>,
     wishes: Vec<Wish>,
 }
 
@@ -140,6 +144,7 @@ impl Client {
             begun: 0,
             stopped: false,
             orphans: BTreeSet::new(),
+            unsettled: Vec::new(),
             wishes: Vec::new(),
         }
     }
@@ -230,9 +235,18 @@ impl Client {
             let account = self.transfers.draw_in(group, false).debit;
             self.start_job(now, None, Operation::Read(account), history);
         }
-        let orphans: Vec<TxnId> = self.orphans.iter().copied().collect();
-        for txn in orphans {
-            self.fence(now, txn);
+        self.unsettled = self.orphans.iter().copied().collect();
+        for _ in 0..SETTLING {
+            self.settle_next(now);
+        }
+    }
+
+    /// Fences the next id that has no answer yet.
+    fn settle_next(&mut self, now: u64) {
+        while let Some(txn) = self.unsettled.pop() {
+            if self.orphans.contains(&txn) {
+                return self.fence(now, txn);
+            }
         }
     }
 
@@ -366,9 +380,9 @@ impl Client {
         let txns = self.exchanges[number].txns();
         self.orphans.extend(txns.iter().copied());
         self.close(now, number, PartEnd::Unknown, history);
-        if self.stopped {
-            txns.into_iter().for_each(|txn| self.fence(now, txn));
-        }
+        // What is given up may wait, or be under way: the best moment to fence it.
+        let fences = self.stopped || self.rng.chance(30);
+        txns.into_iter().filter(|_| fences).for_each(|txn| self.fence(now, txn));
     }
 
     /// A request is over.
@@ -394,7 +408,10 @@ impl Client {
 
     fn close_unit(&mut self, now: u64) {
         self.open -= 1;
-        if !self.stopped && permille(&mut self.rng, self.options.restarts) {
+        if self.stopped {
+            return self.settle_next(now);
+        }
+        if permille(&mut self.rng, self.options.restarts) {
             self.restart();
         }
         let at = now + exponential(&mut self.rng, self.options.mean_pause);

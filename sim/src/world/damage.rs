@@ -22,7 +22,7 @@
 //! # What keeps a group alive
 //!
 //! A group whose every sure replica is in doubt can elect only if it hears all; with one of them lost it would be stuck
-//! for ever, and rightly so. So no torn write (which is what makes doubt without damage) happens to the other nodes of
+//! for ever, and rightly so. So no torn write (a power loss or a failed sync: what makes doubt without damage) happens to the other nodes of
 //! a group that has a damaged one, and none is damaged while an undamaged one is in doubt. A group's first leader needs
 //! every replica, so none is damaged before a majority of undamaged ones has the first entry.
 
@@ -49,7 +49,7 @@ impl World<'_> {
             Harm::Wipe { formatted } => self.may_damage(node) && self.wipe(node, formatted, length),
             Harm::Misread => self.expect(node, Trouble::Misread),
             Harm::Fill => self.expect(node, |_| Trouble::Full),
-            Harm::FailSync => self.expect(node, |at| Trouble::FailedSync((at % 4) as u32)),
+            Harm::FailSync => !self.is_hurt(node) && self.expect(node, |at| Trouble::FailedSync((at % 4) as u32)),
         };
         if !done {
             return;
@@ -88,14 +88,18 @@ impl World<'_> {
         })
     }
 
-    /// A crash that leaves no torn write where a group could not bear the doubt.
-    pub(super) fn bearable(&self, node: usize, crash: Crash) -> Crash {
-        let hurt = self.groups_of(node).into_iter().any(|group| {
+    /// Whether a group of a node has a damaged replica.
+    fn is_hurt(&self, node: usize) -> bool {
+        self.groups_of(node).into_iter().any(|group| {
             let members = self.swarm.shape.members(group);
             self.nodes.iter().any(|other| other.damaged && members.contains(&other.id))
-        });
+        })
+    }
+
+    /// A crash that leaves no torn write where a group could not bear the doubt.
+    pub(super) fn bearable(&self, node: usize, crash: Crash) -> Crash {
         match crash {
-            Crash::PowerLoss { .. } if hurt => Crash::PowerLoss { torn: 0 },
+            Crash::PowerLoss { .. } if self.is_hurt(node) => Crash::PowerLoss { torn: 0 },
             crash => crash,
         }
     }
@@ -214,7 +218,7 @@ impl World<'_> {
             }
             Refusal::Unusable(_) | Refusal::NotFormatted if damaged => {
                 self.count(Kind::Damage, "refuses its disk");
-                self.nodes[node].lost = true;
+                self.lose_for_good(node);
             }
             _ => self.fail("durability", Class::Safety, format!("{id} was never damaged and refuses: {refusal}")),
         }

@@ -9,7 +9,7 @@ use super::events::Event;
 use super::{World, name};
 use crate::checkers::{Class, Persisted, Sent};
 use crate::client::Wish;
-use crate::coverage::Kind;
+use crate::coverage::{self, Kind, Wire};
 use crate::draw::{between, exponential, permille};
 use crate::faults::{Deed, Point};
 use crate::node::Wanted;
@@ -67,7 +67,11 @@ impl World<'_> {
                 if !matches!(message, Message::Local(_)) {
                     self.show_message(from, to, &message, 0);
                 }
-                self.nodes[node].put(to, Input::Message { from, message });
+                if let Message::Local(LocalMessage::Propose(commands)) = &message {
+                    self.echo((node, boot), (from, to), commands);
+                }
+                let input = Input::Message { from, message };
+                self.nodes[node].put(to, input);
             }
             Effect::Send { to, message } => self.send(from, to, &message),
             Effect::Persist { token, records } => {
@@ -99,6 +103,24 @@ impl World<'_> {
                 self.count_told(&told);
             }
         }
+    }
+
+    /// Of what is proposed, copies may come to the leader once more: records are judged when they are applied. Not so a
+    /// Begin: its coordinator proposes it once, and no copy of it comes after the attempt was forgotten.
+    fn echo(&mut self, (node, boot): (usize, u32), (from, to): (Address, Address), commands: &[Command]) {
+        if self.healed || !permille(&mut self.rng, self.swarm.echoes) {
+            return;
+        }
+        let again =
+            |command: &&Command| matches!(command, Command::Prepare(_) | Command::Decide(_) | Command::Resolve(_));
+        let commands: Vec<Command> = commands.iter().filter(again).cloned().collect();
+        if commands.is_empty() {
+            return;
+        }
+        self.count(Kind::Wire, coverage::wire(Wire::Echoed));
+        let at = self.now + 1 + exponential(&mut self.rng, self.swarm.mean_echo);
+        let input = Input::Message { from, message: Message::Local(LocalMessage::Propose(commands)) };
+        self.at(at, Event::Echo { node, boot, to, input });
     }
 
     fn count_told(&mut self, told: &Trace) {

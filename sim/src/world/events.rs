@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, BinaryHeap};
 use bytes::Bytes;
 
 use drachma_protocol::ids::{NodeId, Slot};
+use drachma_protocol::role::{Address, Input};
 
 use crate::client::Alarm;
 use crate::network::{Arrival, Link};
@@ -36,6 +37,13 @@ pub(super) enum Event {
         node: usize,
         boot: u32,
         seat: usize,
+    },
+    /// What one role of a node has told another comes once more.
+    Echo {
+        node: usize,
+        boot: u32,
+        to: Address,
+        input: Input,
     },
     /// A step that took time is over.
     Go {

@@ -55,7 +55,9 @@ impl World<'_> {
             }
             Act::Crash(node, crash, length) => self.with(node, |world, node| world.crash(node, crash, length)),
             Act::CrashAt(node, point, skip, crash, length) => {
-                self.trap = self.index_of(node).map(|node| Trap { node, point, skip, crash, length });
+                let place = node.and_then(|node| self.index_of(node));
+                let (anyone, node) = (place.is_none(), place.unwrap_or(0));
+                self.trap = Some(Trap { node, anyone, point, skip, crash, length });
             }
             Act::Damage(node, harm, length) => self.with(node, |world, node| world.damage(node, harm, length)),
             Act::Pause(node, length) => self.with(node, |world, node| world.pause(node, length)),
@@ -102,14 +104,15 @@ impl World<'_> {
 
     /// Whether a node is to go down at some point of its work.
     pub(super) fn has_trap(&self, node: usize) -> bool {
-        self.trap.is_some_and(|trap| trap.node == node)
+        self.trap.is_some_and(|trap| trap.anyone || trap.node == node)
     }
 
     /// Whether this is where a node was to go down; counts down the times that it comes there.
     pub(super) fn is_trapped_at(&mut self, node: usize, point: Point) -> bool {
         match &mut self.trap {
-            Some(trap) if trap.node == node && trap.point == point => {
+            Some(trap) if (trap.anyone || trap.node == node) && trap.point == point => {
                 let sprung = trap.skip == 0;
+                trap.node = node;
                 trap.skip = trap.skip.saturating_sub(1);
                 sprung
             }
@@ -120,8 +123,9 @@ impl World<'_> {
     /// Counts down the effects of a node that is to go down in the middle of its work.
     pub(super) fn is_trapped_by_effect(&mut self, node: usize) -> bool {
         match &mut self.trap {
-            Some(Trap { node: trapped, point: Point::Effects(left), .. }) if *trapped == node => {
+            Some(Trap { node: trapped, anyone, point: Point::Effects(left), .. }) if *anyone || *trapped == node => {
                 *left = left.saturating_sub(1);
+                *trapped = node;
                 *left == 0
             }
             _ => false,

@@ -2,8 +2,9 @@
 //!
 //! The quorum is drawn among the replicas that may vote (hazard L15). A replica that was damaged or wiped, or whose log is
 //! in doubt, counts only when nobody is missing, so where there are not enough others the whole group is healed; so too
-//! where a group has not begun, because its first leader needs every replica. A group that has neither is hopeless, and
-//! nothing is asked of a run with such a group.
+//! where a group has not begun, because its first leader needs every replica. A damaged node that finds its disk unusable
+//! only now is not waited for. A group that has neither a quorum that may vote nor every replica is hopeless, and nothing
+//! is asked of a run with such a group; a hunt counts these.
 
 use std::collections::BTreeSet;
 
@@ -15,6 +16,7 @@ use crate::clock::Drift;
 use crate::disk::Crash;
 use crate::draw::{between, shuffle};
 use crate::network::{Endpoint, Link};
+use crate::shape::Shape;
 
 /// Which replicas may vote.
 type Voters = BTreeSet<(NodeId, GroupId)>;
@@ -24,10 +26,11 @@ impl World<'_> {
     pub(super) fn heal(&mut self) {
         self.trap = None;
         self.nodes.iter_mut().for_each(|node| node.disk.device_mut().relieve());
-        let voters = self.voters();
+        let voters = self.find_voters();
         self.healthy = self.draw_healthy(&voters);
         self.healed = true;
         let cut = self.leave_the_rest(&voters);
+        self.voters = voters;
         self.network.heal(self.now, &cut);
         let healthy = self.healthy.clone();
         self.trace.event(self.now, b"heal", || format!("HEAL: {healthy:?}"));
@@ -69,45 +72,74 @@ impl World<'_> {
 
     /// Everybody, or a quorum of each group.
     fn draw_healthy(&mut self, voters: &Voters) -> BTreeSet<NodeId> {
-        let usable: BTreeSet<NodeId> = self.nodes.iter().filter(|node| !node.lost).map(|node| node.id).collect();
         let mut healthy = BTreeSet::new();
         for (group, members) in self.swarm.shape.groups.clone() {
-            let quorum = members.len() / 2 + 1;
+            let usable: Vec<NodeId> = members.iter().copied().filter(|node| !self.is_lost(*node)).collect();
             let mut sure: Vec<NodeId> =
                 members.iter().copied().filter(|node| voters.contains(&(*node, group))).collect();
-            let enough = sure.len() >= quorum && self.begun.contains(&group);
-            if !enough && members.iter().any(|node| !usable.contains(node)) {
-                self.hopeless = true;
-            }
+            let enough = self.is_enough(group, sure.len());
+            self.hopeless |= !enough && !members.iter().all(|node| usable.contains(node) && self.is_admitted(*node));
             if enough && self.swarm.quorum_only {
                 shuffle(&mut self.rng, &mut sure);
-                healthy.extend(&sure[..quorum]);
+                healthy.extend(&sure[..members.len() / 2 + 1]);
             } else {
-                healthy.extend(members.iter().filter(|node| usable.contains(node)));
+                healthy.extend(usable);
             }
         }
         healthy
     }
 
-    /// Which replicas may vote. A node that is down is started for a moment to see.
-    fn voters(&mut self) -> Voters {
+    /// Whether so many replicas that may vote are enough for a group, whoever else is missing.
+    fn is_enough(&self, group: GroupId, sure: usize) -> bool {
+        sure * 2 > self.swarm.shape.members(group).len() && self.begun.contains(&group)
+    }
+
+    fn is_lost(&self, node: NodeId) -> bool {
+        self.nodes.iter().any(|other| other.id == node && other.lost)
+    }
+
+    /// Whether a node has the directory that its groups know.
+    fn is_admitted(&self, node: NodeId) -> bool {
+        self.nodes.iter().any(|other| other.id == node && other.directory == Shape::directory(node))
+    }
+
+    /// A healed node finds its disk unusable. Nobody waits for it; without it, its groups need enough of those that may
+    /// vote.
+    pub(super) fn lose_for_good(&mut self, node: usize) {
+        let id = self.nodes[node].id;
+        self.nodes[node].lost = true;
+        if !self.healthy.remove(&id) {
+            return;
+        }
+        for group in self.swarm.shape.groups_on(id) {
+            let sure = self.voters.iter().filter(|(node, of)| *of == group && self.healthy.contains(node)).count();
+            self.hopeless |= !self.is_enough(group, sure);
+        }
+    }
+
+    /// Which replicas may vote. A node that is down is started for a moment to see; one that was damaged, to see whether
+    /// it can be.
+    fn find_voters(&mut self) -> Voters {
         let mut voters = BTreeSet::new();
         for node in 0..self.nodes.len() {
             let host = &mut self.nodes[node];
-            if host.lost || host.damaged || host.directory != crate::shape::Shape::directory(host.id) {
+            if host.lost {
                 continue;
             }
-            let was_up = host.is_up();
-            if !was_up {
-                let groups = self.swarm.shape.groups_on(host.id);
-                if host.start(self.now, &groups, self.assembly).is_err() {
-                    continue; // Its start will show why.
-                }
+            let (id, was_up) = (host.id, host.is_up());
+            let groups = self.swarm.shape.groups_on(id);
+            if !was_up && let Err(refusal) = host.start(self.now, &groups, self.assembly) {
+                self.not_started(node, &refusal);
+                continue;
             }
-            let may =
-                |group: &GroupId| host.seats.iter().all(|seat| seat.address.group != *group || seat.role.may_vote());
-            let groups = self.swarm.shape.groups_on(host.id);
-            voters.extend(groups.into_iter().filter(may).map(|group| (host.id, group)));
+            let host = &mut self.nodes[node];
+            let may = |group: &GroupId| {
+                let mut seats = host.seats.iter().filter(|seat| seat.address.group == *group);
+                seats.all(|seat| seat.role.may_vote())
+            };
+            if !host.damaged && host.directory == Shape::directory(id) {
+                voters.extend(groups.into_iter().filter(may).map(|group| (id, group)));
+            }
             if !was_up {
                 host.stop();
                 host.disk.crash(Crash::Kill, &mut host.rng);

@@ -180,7 +180,7 @@ fn one_node() -> Swarm {
 fn crash_at(point: Point, crash: Crash, seed: u64) -> Vec<String> {
     let (swarm, fakes) = (one_node(), persister());
     let mut world = World::new(&swarm, &fakes, Checkers::none(), &mut Rng::new(seed), 0);
-    world.trap = Some(Trap { node: 0, point, skip: 0, crash, length: 10_000 });
+    world.trap = Some(Trap { node: 0, anyone: false, point, skip: 0, crash, length: 10_000 });
     world.run();
     fakes.diary.take()
 }

@@ -61,9 +61,14 @@ impl World<'_> {
         let shape = &self.swarm.shape;
         let foreign = |group: &&GroupId| !shape.members(**group).contains(&from.node);
         let strange = shape.groups_on(to.node).iter().find(foreign).copied();
-        let (from, to) = match (message, strange) {
-            (Message::Paxos(_), Some(group)) if self.rng.chance(50) => {
+        let other = shape.groups_on(to.node).into_iter().find(|group| *group != to.group);
+        let (from, to) = match (message, strange, other) {
+            (Message::Paxos(_), Some(group), _) if self.rng.chance(50) => {
                 (Address { group, ..from }, Address { group, ..to })
+            }
+            // What a participant is told names its transaction, and a group that takes no part in it can tell.
+            (Message::Txn(TxnMessage::Prepare(_) | TxnMessage::Resolve(_)), _, Some(group)) if self.rng.chance(50) => {
+                (from, Address { group, ..to })
             }
             _ if role == to.role => return,
             _ => (from, Address { role, ..to }),

@@ -73,6 +73,7 @@ pub(super) fn summary(summary: &Summary, totals: &Totals, format: Format) -> Str
             "threads": totals.threads,
             "counts": counts(&summary.coverage),
             "never_happened": summary.coverage.zeros().iter().map(|(_, name)| *name).collect::<Vec<_>>(),
+            "hopeless": summary.hopeless,
             "longest_rest_us": summary.longest_rest.0,
         })
         .to_string();

@@ -114,8 +114,7 @@ fn an_answer_fenced_without_a_fence_in_the_log_is_found() {
             let bytes: Entry = from_slice(&entry(1, vec![fence])).unwrap();
             story.happens(move |checker| checker.on_entry(&Chosen { group: G1, slot: Slot(0), entry: &bytes }));
         }
-        answer(&mut story, 0, t, &[(2, Outcome::Rejected(Reason::Fenced))]);
-        story.found()
+        story.rejected(t, 1, 2, Reason::Fenced).found()
     };
     assert_eq!(judged(false), ["rejections"]);
     assert_eq!(judged(true), NOTHING);
