@@ -425,7 +425,7 @@ pub struct CheckArgs {
     /// So many crashes
     #[arg(long, value_name = "N")]
     pub crashes: Option<u8>,
-    /// After so many crashes the last record of the node's log is found damaged (only `paxos`)
+    /// Of the crashes, after so many the last record of the node's log is found damaged (only `paxos`) [default: 1]
     #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "1")]
     pub doubt: Option<u8>,
     /// Let timers fire, so often

@@ -95,7 +95,7 @@ fn bounds(name: Name, options: &Options) -> String {
     let Options { elections, crashes, doubts, timers, drops, duplicates, commands, .. } = options;
     let depth = options.depth.map_or("any depth".to_owned(), |depth| format!("at most {depth} steps"));
     format!(
-        "{}: {commands} commands, {elections} elections, {crashes} crashes, {doubts} damaged logs, {timers} timers, \
+        "{}: {commands} commands, {elections} elections, {crashes} crashes, {doubts} of them with a damaged log, {timers} timers, \
          {drops} losses, {duplicates} duplicates, {depth}, {} threads",
         name.as_str(),
         options.threads

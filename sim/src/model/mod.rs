@@ -84,7 +84,7 @@ pub struct Options {
     pub elections: u8,
     /// Crashes.
     pub crashes: u8,
-    /// Crashes after which the last record of the node's log is lost although it was synced; in `paxos` only.
+    /// Crashes, of those, after which the last record of the node's log is lost although it was synced; in `paxos` only.
     pub doubts: u8,
     /// Messages that arrive once more.
     pub duplicates: u8,
@@ -112,14 +112,14 @@ pub struct Options {
 impl Options {
     /// The bounds that a model has by default: a search of a minute or two.
     pub fn of(model: Name) -> Options {
-        let (elections, crashes, timers, commands) = match model {
-            Name::Paxos => (1, 1, 0, 1),
-            Name::Commit => (1, 1, 1, 1),
+        let (elections, crashes, doubts, timers, commands) = match model {
+            Name::Paxos => (1, 1, 1, 0, 1),
+            Name::Commit => (1, 1, 0, 1, 1),
         };
         Options {
             elections,
             crashes,
-            doubts: 0,
+            doubts,
             duplicates: 0,
             drops: 0,
             timers,

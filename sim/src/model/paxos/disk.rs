@@ -51,11 +51,12 @@ impl Disk {
     /// If the records do not follow from those before: a broken replica.
     pub(super) fn sync(&mut self, rots: bool) -> Result<Option<Token>, String> {
         let mut last = None;
+        if !rots {
+            self.intact = None;
+        }
         for (token, records) in std::mem::take(&mut self.writing) {
             for record in &records {
-                if !rots {
-                    self.intact = None;
-                } else if state::entries(record.clone()).is_some() {
+                if rots && state::entries(record.clone()).is_some() {
                     self.intact = Some(Box::new((self.durable.clone(), self.synced.clone())));
                 }
                 let nowhere = Position { segment: 0, offset: 0 };
@@ -69,8 +70,11 @@ impl Disk {
     }
 
     /// The node goes down: what is not synced is lost.
-    pub(super) fn crash(&mut self) {
+    pub(super) fn crash(&mut self, rots: bool) {
         self.writing.clear();
+        if !rots {
+            self.intact = None;
+        }
         self.written.clone_from(&self.synced);
     }
 
@@ -86,7 +90,7 @@ impl Disk {
         if let Some(intact) = self.intact.take() {
             (self.durable, self.synced) = *intact;
         }
-        self.crash();
+        self.crash(false);
         self.in_doubt = true;
         for record in [Record::Promise(promise), Record::Doubt(Nothing {})] {
             let nowhere = Position { segment: 0, offset: 0 };

@@ -78,13 +78,14 @@ pub(super) struct Paxos {
 
 impl Paxos {
     pub(super) fn new(options: &Options) -> Paxos {
-        let initial = formed(options.doubts > 0);
+        let initial = formed(options.doubts.min(options.crashes) > 0);
         Paxos { options: options.clone(), initial, memo: Memo::new() }
     }
 
     fn drive(&self, spent: &Spent) -> Drive {
-        let rots = spent.doubts < self.options.doubts;
-        Drive { sync: spent.crashes >= self.options.crashes && !rots, rots, chatter: self.options.timers > 0 }
+        let crashes = spent.crashes < self.options.crashes;
+        let rots = crashes && spent.doubts < self.options.doubts;
+        Drive { sync: !crashes, rots, chatter: self.options.timers > 0 }
     }
 
     /// What a node does with an action, looked up or computed.
@@ -236,7 +237,7 @@ impl Model for Paxos {
             }
             // Two damaged disks at once can lose what is chosen; nothing protects from that.
             let others_sound = (0..NODES.len()).all(|other| other == index || !state.nodes[other].disk.is_in_doubt());
-            if spent.doubts < bounds.doubts && node.disk.can_rot() && others_sound {
+            if spent.crashes < bounds.crashes && spent.doubts < bounds.doubts && node.disk.can_rot() && others_sound {
                 actions.push(Action::Rot(index));
             }
             if spent.elections < bounds.elections && node.leader.ballot().is_none() {
@@ -278,6 +279,7 @@ impl Model for Paxos {
             }
             Action::Rot(index) => {
                 spent.doubts += 1;
+                spent.crashes += 1;
                 spent.lost |= last.nodes[*index].disk.is_dirty();
                 *index
             }
@@ -300,7 +302,7 @@ impl Model for Paxos {
         if drive.sync && !self.drive(&last.spent).sync {
             // The last crash is over: what the others have written need not wait any more.
             for other in (0..NODES.len()).filter(|other| *other != index) {
-                if state.nodes[other].disk.is_dirty() {
+                if state.nodes[other].disk.is_dirty() || state.nodes[other].disk.can_rot() {
                     let turn = self.turn(&state.nodes[other].clone(), &Action::Sync(other), drive);
                     state.follow(other, &turn);
                 }
@@ -336,7 +338,7 @@ fn sometimes(bounds: &Options) -> Vec<Sometimes<Paxos>> {
     let election = |one: Sometimes<Paxos>| one.needs("--elections 1", elections > 0);
     // A new leader writes its first entry, so an election does for a command where only something must be written.
     let write = |one: Sometimes<Paxos>| one.needs("--commands 1", commands + elections > 0);
-    let crash = |one: Sometimes<Paxos>| write(one.needs("--crashes 1", crashes + doubts > 0));
+    let crash = |one: Sometimes<Paxos>| write(one.needs("--crashes 1", crashes > 0));
     vec![
         Sometimes::new("a command is answered", |_, state: &State| state.spent.answered != 0)
             .needs("--commands 1", commands > 0),
@@ -348,7 +350,7 @@ fn sometimes(bounds: &Options) -> Vec<Sometimes<Paxos>> {
             .needs("--commands 1", commands > 0 || elections > 1),
         crash(Sometimes::new("a crash comes between a write and its sync", |_, state: &State| state.spent.lost)),
         crash(Sometimes::new("something is chosen before the leader's own disk has it", outruns)),
-        write(Sometimes::new("a log in doubt is synchronised", |_, state: &State| {
+        crash(Sometimes::new("a log in doubt is synchronised", |_, state: &State| {
             state.spent.doubts > 0 && state.nodes.iter().all(|node| !node.disk.is_in_doubt())
         }))
         .needs("--doubt 1", doubts > 0),

@@ -129,7 +129,7 @@ impl Node {
     /// The process ends and comes back with what is durable.
     pub(super) fn crash(&self, drive: Drive) -> (Node, Vec<Said>) {
         let mut disk = self.disk.clone();
-        disk.crash();
+        disk.crash(drive.rots);
         Node::start(self.id, disk, self.starts + 1, drive)
     }
 
