@@ -268,7 +268,10 @@ fn report<M: Told>(checker: &impl Checker<M>, progress: &Progress, options: &Opt
     let deep = options.depth.is_some_and(|depth| progress.depth + 1 >= bound(depth));
     let many = options.states.is_some_and(|states| progress.generated >= states);
     let exhaustive = !matches!(options.search, Search::Simulation { .. });
-    Report { progress: *progress, exhausted: exhaustive && !broken && !deep && !many, verdicts }
+    // States beyond the bound were generated, and not looked at.
+    let depth = options.depth.map_or(progress.depth, |depth| depth.min(progress.depth));
+    let progress = Progress { depth, ..*progress };
+    Report { progress, exhausted: exhaustive && !broken && !deep && !many, verdicts }
 }
 
 fn lines<M: Told>(model: &M, path: Path<M::State, M::Action>) -> Vec<Line> {
