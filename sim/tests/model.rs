@@ -1,8 +1,16 @@
 //! The models within small bounds. With the feature `planted`: each planted bug that they can see is found.
 
-use drachma_sim::model::{Claim, Name, Options, Progress, Report, check};
+use std::sync::{Mutex, PoisonError};
 
-fn quiet(_: Progress) {}
+use drachma_sim::model::{self, Claim, Name, Options, Report};
+
+/// A planted bug is there for the whole process, so one test checks at a time.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn check(model: Name, options: &Options) -> Report {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    model::check(model, options, &|_| {})
+}
 
 fn assert_good(report: &Report) {
     for verdict in &report.verdicts {
@@ -16,26 +24,26 @@ fn assert_good(report: &Report) {
 #[test]
 fn two_leaders_agree_in_every_order_of_messages() {
     let options = Options { crashes: 0, invariants: vec!["log-matching".to_owned()], ..Options::of(Name::Paxos) };
-    assert_good(&check(Name::Paxos, &Options { doubts: 0, ..options }, &quiet));
+    assert_good(&check(Name::Paxos, &Options { doubts: 0, ..options }));
 }
 
 #[test]
 fn a_log_that_has_lost_its_end_does_no_harm() {
     let bounds = Options { elections: 0, crashes: 1, doubts: 1, ..Options::of(Name::Paxos) };
-    assert_good(&check(Name::Paxos, &bounds, &quiet));
+    assert_good(&check(Name::Paxos, &bounds));
 }
 
 #[test]
 fn both_groups_end_a_transfer_alike_whoever_leads() {
     let bounds = Options { elections: 1, crashes: 0, timers: 0, commands: 1, ..Options::of(Name::Commit) };
     let invariants = vec!["votes-are-applied".to_owned()];
-    assert_good(&check(Name::Commit, &Options { invariants, ..bounds }, &quiet));
+    assert_good(&check(Name::Commit, &Options { invariants, ..bounds }));
 }
 
 #[test]
 fn of_two_transfers_that_do_not_fit_together_one_is_rejected() {
     let bounds = Options { elections: 0, crashes: 0, timers: 0, commands: 2, ..Options::of(Name::Commit) };
-    let report = check(Name::Commit, &bounds, &quiet);
+    let report = check(Name::Commit, &bounds);
     assert_good(&report);
     let rejected = report.verdicts.iter().find(|verdict| verdict.name == "a client is told `rejected`");
     assert!(rejected.is_some_and(|verdict| verdict.path.is_some()));
@@ -44,7 +52,7 @@ fn of_two_transfers_that_do_not_fit_together_one_is_rejected() {
 #[test]
 fn what_the_bounds_rule_out_is_named_and_not_missed() {
     let bounds = Options { elections: 0, crashes: 0, doubts: 0, commands: 0, ..Options::of(Name::Paxos) };
-    let report = check(Name::Paxos, &bounds, &quiet);
+    let report = check(Name::Paxos, &bounds);
     assert_good(&report);
     let sometimes = report.verdicts.iter().filter(|verdict| verdict.claim == Claim::Sometimes);
     assert!(sometimes.into_iter().all(|verdict| verdict.needs.is_some() && verdict.path.is_none()));
@@ -53,7 +61,7 @@ fn what_the_bounds_rule_out_is_named_and_not_missed() {
 #[test]
 fn examples_are_shortest_paths() {
     let bounds = Options { elections: 0, crashes: 0, doubts: 0, examples: true, ..Options::of(Name::Paxos) };
-    let report = check(Name::Paxos, &bounds, &quiet);
+    let report = check(Name::Paxos, &bounds);
     let answered = report.verdicts.iter().find(|verdict| verdict.name == "a command is answered");
     let path = answered.and_then(|verdict| verdict.path.as_ref()).expect("a command is answered");
     // It is sent, one follower accepts it, and the leader hears of that.
@@ -77,9 +85,13 @@ fn each_planted_bug_is_found_with_a_shortest_path() {
         (Name::Commit, &commit, Bug::ResolvedOnReceipt, "without faults everything comes to rest", 9),
     ];
     for (model, bounds, bug, property, steps) in found {
-        plant(Some(bug));
-        let report = check(model, bounds, &quiet);
-        plant(None);
+        let report = {
+            let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+            plant(Some(bug));
+            let report = model::check(model, bounds, &|_| {});
+            plant(None);
+            report
+        };
         let broken = report.verdicts.iter().find(|verdict| verdict.is_broken());
         let broken = broken.unwrap_or_else(|| panic!("{} is not found: {:?}", bug.name(), report.progress));
         let path = broken.path.as_ref().unwrap();
