@@ -33,6 +33,12 @@ from=$(( 0x$(git rev-parse --short=7 HEAD 2>/dev/null || echo 1) ))
 echo "base seed $from"
 target/release/drachma sim --seeds "${DRACHMA_SEEDS:-200}" --from "$from"
 
+step "models within small bounds"
+target/release/drachma check paxos --crashes 0 --invariant log-matching
+target/release/drachma check paxos --commands 0
+target/release/drachma check commit --timers 0 --invariant votes-are-applied
+target/release/drachma check commit --elections 0 --crashes 0 --timers 0 --commands 2 --duplicating
+
 step "planted bugs are found"
 cargo test --release --quiet -p drachma-sim --features planted --test planted
 

@@ -425,6 +425,9 @@ pub struct CheckArgs {
     /// So many crashes
     #[arg(long, value_name = "N")]
     pub crashes: Option<u8>,
+    /// Of the crashes, after so many the last record of the node's log is found damaged (only `paxos`) [default: 1]
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "1")]
+    pub doubt: Option<u8>,
     /// Let timers fire, so often
     #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "1")]
     pub timers: Option<u8>,
@@ -440,9 +443,9 @@ pub struct CheckArgs {
     /// Check this invariant, too: for `paxos` log-matching, for `commit` votes-are-applied
     #[arg(long, value_name = "NAME")]
     pub invariant: Vec<String>,
-    /// Search with so many threads
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub threads: u16,
+    /// Search with so many threads [default: 2; with `--depth` 1, since only then nothing just below it is left out]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
     /// Visit states by their distance from the beginning: a counterexample is a shortest one [default]
     #[arg(long, group = "order")]
     pub bfs: bool,
@@ -455,7 +458,7 @@ pub struct CheckArgs {
     /// Determines the walks of `--simulate`
     #[arg(long, value_name = "SEED", default_value_t = 0)]
     pub seed: u64,
-    /// Show progress, and a path to everything that happens sometimes
+    /// Show progress, and a shortest path to everything that happens sometimes
     #[arg(long)]
     pub verbose: bool,
     /// Serve the explorer to a browser at this address instead, until interrupted

@@ -42,7 +42,7 @@ pub fn check(args: &CheckArgs) -> Outcome {
     if live {
         eprintln!();
     }
-    show(&report, args.verbose)?;
+    show(&report, &options, args.verbose)?;
     Ok(if report.failed() { Exit::Failed } else { Exit::Done })
 }
 
@@ -52,6 +52,9 @@ fn options(name: Name, args: &CheckArgs) -> Result<Options, Failure> {
         let known = name.invariants().join(", ");
         return Err(Failure::usage(format!("no invariant `{unknown}` of {}: there is {known}", name.as_str())));
     }
+    if name == Name::Commit && args.doubt.is_some() {
+        return Err(Failure::usage("`--doubt` is about disks, which only the model `paxos` has".to_owned()));
+    }
     let search = match (args.dfs, args.simulate) {
         (_, true) => Search::Simulation { seed: args.seed },
         (true, _) => Search::Depth,
@@ -60,6 +63,7 @@ fn options(name: Name, args: &CheckArgs) -> Result<Options, Failure> {
     Ok(Options {
         elections: args.elections.unwrap_or(usual.elections),
         crashes: args.crashes.unwrap_or(usual.crashes),
+        doubts: args.doubt.unwrap_or(usual.doubts),
         duplicates: args.duplicating.unwrap_or(usual.duplicates),
         drops: args.lossy.unwrap_or(usual.drops),
         timers: args.timers.unwrap_or(usual.timers),
@@ -67,7 +71,9 @@ fn options(name: Name, args: &CheckArgs) -> Result<Options, Failure> {
         invariants: args.invariant.clone(),
         depth: args.depth,
         states: args.states.or(args.simulate.then_some(SIMULATED_STATES)),
-        threads: usize::from(args.threads),
+        // With one thread a bound of depth leaves nothing out.
+        threads: args.threads.map_or(if args.depth.is_some() { 1 } else { usual.threads }, usize::from),
+        examples: args.verbose,
         search,
     })
 }
@@ -86,11 +92,11 @@ fn plant(name: &str) -> Result<(), Failure> {
 }
 
 fn bounds(name: Name, options: &Options) -> String {
-    let Options { elections, crashes, timers, drops, duplicates, commands, .. } = options;
+    let Options { elections, crashes, doubts, timers, drops, duplicates, commands, .. } = options;
     let depth = options.depth.map_or("any depth".to_owned(), |depth| format!("at most {depth} steps"));
     format!(
-        "{}: {commands} commands, {elections} elections, {crashes} crashes, {timers} timers, {drops} losses, \
-         {duplicates} duplicates, {depth}, {} threads",
+        "{}: {commands} commands, {elections} elections, {crashes} crashes, {doubts} of them with a damaged log, {timers} timers, \
+         {drops} losses, {duplicates} duplicates, {depth}, {} threads",
         name.as_str(),
         options.threads
     )
@@ -101,29 +107,46 @@ fn describe(progress: Progress) -> String {
     format!("{generated} states, {unique} unique, {depth} steps deep, {:.1} s", elapsed.as_secs_f64())
 }
 
-fn show(report: &Report, verbose: bool) -> Result<(), Failure> {
+fn show(report: &Report, options: &Options, verbose: bool) -> Result<(), Failure> {
     output::line(describe(report.progress))?;
-    output::line(match (report.failed(), report.exhausted) {
-        (true, _) => "a property is broken: the search ended there",
-        (false, true) => "every state within these bounds was visited",
-        (false, false) => "a bound of the search was hit: there are more states",
+    output::line(match (report.is_broken(), report.exhausted) {
+        (true, _) => "a property is broken: the search ended there".to_owned(),
+        (false, true) => "every state within these bounds was visited".to_owned(),
+        (false, false) => format!("there are more states within these bounds: {}", limit(options)),
     })?;
     for verdict in &report.verdicts {
-        output::line(format!("  {}", judge(verdict)))?;
+        output::line(format!("  {}", judge(verdict, verbose)))?;
         if let Some(path) = verdict.path.as_ref().filter(|_| verdict.is_broken() || verbose) {
             show_path(path)?;
         }
     }
+    if report.is_idle() {
+        output::line("something that should happen never does: the roles, or the model, do too little")?;
+    }
     Ok(())
 }
 
-fn judge(verdict: &Verdict) -> String {
+/// What ended a search before everything was visited.
+fn limit(options: &Options) -> String {
+    match (options.search, options.depth, options.states) {
+        (Search::Simulation { seed }, _, states) => {
+            format!("{} of them were walked at random from seed {seed}", states.unwrap_or(SIMULATED_STATES))
+        }
+        (_, Some(depth), None) => format!("the search ended at {depth} steps"),
+        (_, None, Some(states)) => format!("the search ended after about {states}"),
+        _ => "the search ended at its limit of steps or of states".to_owned(),
+    }
+}
+
+fn judge(verdict: &Verdict, verbose: bool) -> String {
     let name = verdict.name;
-    match (verdict.claim, &verdict.path) {
-        (Claim::Always, None) => format!("always     {name}: holds"),
-        (Claim::Always, Some(path)) => format!("always     {name}: BROKEN in {} steps", path.len()),
-        (Claim::Sometimes, None) => format!("sometimes  {name}: not seen"),
-        (Claim::Sometimes, Some(path)) => format!("sometimes  {name}: seen ({} steps)", path.len()),
+    match (verdict.claim, &verdict.path, verdict.needs) {
+        (Claim::Always, None, _) => format!("always     {name}: holds"),
+        (Claim::Always, Some(path), _) => format!("always     {name}: BROKEN in {} steps", path.len()),
+        (Claim::Sometimes, None, Some(needs)) => format!("sometimes  {name}: ruled out by the bounds, needs {needs}"),
+        (Claim::Sometimes, None, None) => format!("sometimes  {name}: NOT SEEN"),
+        (Claim::Sometimes, Some(path), _) if verbose => format!("sometimes  {name}: seen in {} steps", path.len()),
+        (Claim::Sometimes, Some(_), _) => format!("sometimes  {name}: seen"),
     }
 }
 

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use stateright::report::{ReportData, ReportDiscovery, Reporter};
-use stateright::{Checker, CheckerBuilder, Expectation, HasDiscoveries, Model, Path, UniformChooser};
+use stateright::{Checker, CheckerBuilder, Expectation, HasDiscoveries, Model, Path, Property, UniformChooser};
 
 use super::{Options, Search};
 
@@ -26,6 +26,38 @@ pub(super) trait Told: Model<State: Snapshot, Action: Step> + Send + Sync + Size
 
     /// What it changed, a line for each thing.
     fn changes(&self, before: &Self::State, after: &Self::State) -> Vec<String>;
+
+    /// What should happen sometimes. What the bounds rule out is not searched for.
+    fn sometimes(&self) -> Vec<Sometimes<Self>>;
+}
+
+/// Something that should happen.
+pub(super) struct Sometimes<M: Model> {
+    pub(super) name: &'static str,
+    pub(super) seen: fn(&M, &M::State) -> bool,
+    /// The bound that rules it out, as the option that would let it happen.
+    pub(super) needs: Option<&'static str>,
+}
+
+impl<M: Model> Sometimes<M> {
+    pub(super) fn new(name: &'static str, seen: fn(&M, &M::State) -> bool) -> Sometimes<M> {
+        Sometimes { name, seen, needs: None }
+    }
+
+    /// It takes a fault or a command that the bounds may not give.
+    pub(super) fn needs(mut self, option: &'static str, given: bool) -> Sometimes<M> {
+        if !given {
+            self.needs.get_or_insert(option);
+        }
+        self
+    }
+}
+
+/// The properties of a model: what must always hold, and what should happen within the bounds.
+pub(super) fn properties<M: Told>(model: &M, mut always: Vec<Property<M>>) -> Vec<Property<M>> {
+    let possible = model.sometimes().into_iter().filter(|one| one.needs.is_none());
+    always.extend(possible.map(|one| Property::sometimes(one.name, one.seen)));
+    always
 }
 
 /// What a property claims.
@@ -53,14 +85,22 @@ pub struct Verdict {
     pub name: &'static str,
     /// What it claims.
     pub claim: Claim,
-    /// A shortest path, if there is one within the bounds.
+    /// A path to it, if one was found within the bounds: of a counterexample a shortest one if the search is by distance,
+    /// of an example if [`Options::examples`] asks for it.
     pub path: Option<Vec<Line>>,
+    /// The bounds rule it out; this option would let it happen.
+    pub needs: Option<&'static str>,
 }
 
 impl Verdict {
     /// Whether the property is broken.
     pub fn is_broken(&self) -> bool {
         self.claim == Claim::Always && self.path.is_some()
+    }
+
+    /// Whether it should happen and was not found.
+    pub fn is_missing(&self) -> bool {
+        self.claim == Claim::Sometimes && self.path.is_none() && self.needs.is_none()
     }
 }
 
@@ -90,8 +130,18 @@ pub struct Report {
 
 impl Report {
     /// Whether a property is broken.
-    pub fn failed(&self) -> bool {
+    pub fn is_broken(&self) -> bool {
         self.verdicts.iter().any(Verdict::is_broken)
+    }
+
+    /// Whether everything was visited, and something that should happen is not there.
+    pub fn is_idle(&self) -> bool {
+        self.exhausted && self.verdicts.iter().any(Verdict::is_missing)
+    }
+
+    /// Whether the check failed.
+    pub fn failed(&self) -> bool {
+        self.is_broken() || self.is_idle()
     }
 
     fn shortest_counterexample(&self) -> Option<usize> {
@@ -145,18 +195,50 @@ fn builder<M: Told>(model: M, options: &Options) -> CheckerBuilder<M> {
 /// at many states at once, and keeps the last counterexample that it meets.
 pub(super) fn explore<M: Told>(make: &dyn Fn() -> M, options: &Options, tell: &(dyn Fn(Progress) + Sync)) -> Report {
     let mut report = search(make(), options, tell);
-    let mut shorter = Options { search: Search::Breadth, ..options.clone() };
-    while options.search == Search::Breadth
-        && let Some(steps) = report.shortest_counterexample().filter(|steps| *steps > 0)
-    {
-        shorter.depth = Some(steps - 1);
-        let next = search(make(), &shorter, tell);
-        if !next.failed() {
-            break;
+    if options.search != Search::Breadth {
+        return report;
+    }
+    while let Some(steps) = report.shortest_counterexample().filter(|steps| *steps > 0) {
+        let next = search(make(), &exactly(options, steps - 1), tell);
+        if !next.is_broken() {
+            return report;
         }
         report = next;
     }
+    if options.examples && !report.is_broken() {
+        find_examples(make, options, tell, &mut report);
+    }
     report
+}
+
+/// A search of everything up to some depth: with one thread states come by their distance, so none is left out.
+fn exactly(options: &Options, depth: usize) -> Options {
+    Options { depth: Some(depth), threads: 1, ..options.clone() }
+}
+
+/// Replaces the paths to what happens sometimes, of which the checker keeps the last that it meets, by shortest ones.
+fn find_examples<M: Told>(
+    make: &dyn Fn() -> M,
+    options: &Options,
+    tell: &(dyn Fn(Progress) + Sync),
+    report: &mut Report,
+) {
+    let longest = report.verdicts.iter().filter_map(|verdict| verdict.path.as_ref().map(Vec::len)).max().unwrap_or(0);
+    let mut open: Vec<&mut Verdict> = report.verdicts.iter_mut().filter(|verdict| verdict.path.is_some()).collect();
+    for depth in 0..longest {
+        if open.is_empty() {
+            return;
+        }
+        let found = search(make(), &exactly(options, depth), tell).verdicts;
+        open.retain_mut(|verdict| {
+            let shorter = found.iter().find(|other| other.name == verdict.name).and_then(|other| other.path.clone());
+            let is_found = shorter.is_some();
+            if is_found {
+                verdict.path = shorter;
+            }
+            !is_found
+        });
+    }
 }
 
 fn search<M: Told>(model: M, options: &Options, tell: &(dyn Fn(Progress) + Sync)) -> Report {
@@ -175,20 +257,21 @@ fn search<M: Told>(model: M, options: &Options, tell: &(dyn Fn(Progress) + Sync)
 fn report<M: Told>(checker: &impl Checker<M>, progress: &Progress, options: &Options) -> Report {
     let model = checker.model();
     let mut paths = checker.discoveries();
-    let verdicts: Vec<Verdict> = model
-        .properties()
-        .into_iter()
-        .map(|property| Verdict {
-            name: property.name,
-            claim: if property.expectation == Expectation::Sometimes { Claim::Sometimes } else { Claim::Always },
-            path: paths.remove(property.name).map(|path| lines(model, path)),
-        })
-        .collect();
+    let mut verdict = |name, claim, needs| {
+        let path = paths.remove(name).map(|path| lines(model, path));
+        Verdict { name, claim, path, needs }
+    };
+    let always = model.properties().into_iter().filter(|property| property.expectation == Expectation::Always);
+    let mut verdicts: Vec<Verdict> = always.map(|property| verdict(property.name, Claim::Always, None)).collect();
+    verdicts.extend(model.sometimes().into_iter().map(|one| verdict(one.name, Claim::Sometimes, one.needs)));
     let broken = verdicts.iter().any(Verdict::is_broken);
     let deep = options.depth.is_some_and(|depth| progress.depth + 1 >= bound(depth));
     let many = options.states.is_some_and(|states| progress.generated >= states);
     let exhaustive = !matches!(options.search, Search::Simulation { .. });
-    Report { progress: *progress, exhausted: exhaustive && !broken && !deep && !many, verdicts }
+    // States beyond the bound were generated, and not looked at.
+    let depth = options.depth.map_or(progress.depth, |depth| depth.min(progress.depth));
+    let progress = Progress { depth, ..*progress };
+    Report { progress, exhausted: exhaustive && !broken && !deep && !many, verdicts }
 }
 
 fn lines<M: Told>(model: &M, path: Path<M::State, M::Action>) -> Vec<Line> {

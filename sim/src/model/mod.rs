@@ -84,6 +84,8 @@ pub struct Options {
     pub elections: u8,
     /// Crashes.
     pub crashes: u8,
+    /// Crashes, of those, after which the last record of the node's log is lost although it was synced; in `paxos` only.
+    pub doubts: u8,
     /// Messages that arrive once more.
     pub duplicates: u8,
     /// Messages that are lost. One that never arrives is as good as lost, so this matters only to what must end.
@@ -98,8 +100,11 @@ pub struct Options {
     pub depth: Option<usize>,
     /// About so many states.
     pub states: Option<usize>,
-    /// How many threads search.
+    /// How many threads search. One visits states exactly by their distance; several do so nearly, and may leave out
+    /// some just below a bound of depth.
     pub threads: usize,
+    /// Look for a shortest path to everything that happens sometimes, too.
+    pub examples: bool,
     /// The order.
     pub search: Search,
 }
@@ -107,13 +112,14 @@ pub struct Options {
 impl Options {
     /// The bounds that a model has by default: a search of a minute or two.
     pub fn of(model: Name) -> Options {
-        let (elections, crashes, timers, commands) = match model {
-            Name::Paxos => (1, 1, 0, 1),
-            Name::Commit => (1, 1, 1, 1),
+        let (elections, crashes, doubts, timers, commands) = match model {
+            Name::Paxos => (1, 1, 1, 0, 1),
+            Name::Commit => (1, 1, 0, 1, 1),
         };
         Options {
             elections,
             crashes,
+            doubts,
             duplicates: 0,
             drops: 0,
             timers,
@@ -122,6 +128,7 @@ impl Options {
             depth: None,
             states: None,
             threads: 2,
+            examples: false,
             search: Search::Breadth,
         }
     }

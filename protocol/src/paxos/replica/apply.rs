@@ -1,7 +1,5 @@
 //! Applying: what is chosen runs through the ledger, in slices, so that nothing else waits long.
 
-use std::sync::Arc;
-
 use crate::ids::Ballot;
 use crate::ledger::output::{ClientOutput, Output, TxnOutput};
 use crate::log::record::Record;
@@ -26,7 +24,7 @@ impl Replica {
             if !self.ledger.is_busy() && !self.begin_next(effects) {
                 break;
             }
-            let done = Arc::make_mut(&mut self.ledger).apply(budget, &mut outputs);
+            let done = self.ledger.apply(budget, &mut outputs);
             // An entry costs at least one, so that a row of small ones ends the slice, too.
             budget = if done { budget.saturating_sub(self.ledger.last_work().max(1)) } else { 0 };
             if done {
@@ -50,11 +48,11 @@ impl Replica {
             return false;
         }
         if let Some(entry) = self.backlog.pop_front() {
-            Arc::make_mut(&mut self.ledger).begin(slot, &entry);
+            self.ledger.begin(slot, &entry);
             return true;
         }
         if let Some(entry) = self.log.get(slot) {
-            Arc::make_mut(&mut self.ledger).begin(slot, entry);
+            self.ledger.begin(slot, entry);
             return true;
         }
         if !self.fetches.iter().any(|fetch| matches!(fetch, Fetch::Apply)) {

@@ -13,7 +13,6 @@ mod planted;
 mod reads;
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use crate::ids::{Ballot, DirectoryId, GroupId, NodeId, ReplicaId, Slot};
 use crate::ledger::{Genesis, Ledger};
@@ -74,8 +73,7 @@ pub struct Replica {
     fetches: VecDeque<learner::Fetch>,
     // Entries that were read back, to be applied next.
     backlog: VecDeque<bytes::Bytes>,
-    // Shared by copies of this replica until one of them applies; nobody makes copies but the model checker.
-    ledger: Arc<Ledger>,
+    ledger: Ledger,
     members_told: bool,
     // The own ballot whose first entry is the last one applied: outputs go to the roles of this node.
     serving: Option<Ballot>,
@@ -91,6 +89,13 @@ pub struct Replica {
 impl Replica {
     /// A replica that goes on from what was recovered.
     pub fn new(config: ReplicaConfig, recovered: Recovered) -> Replica {
+        let ledger = Ledger::new(config.seed, &config.genesis);
+        Replica::with_ledger(config, recovered, ledger)
+    }
+
+    /// As [`Replica::new`], with the ledger that the group begins with: a model checker keeps many replicas, and wants
+    /// a small one.
+    pub fn with_ledger(config: ReplicaConfig, recovered: Recovered, ledger: Ledger) -> Replica {
         let me = replica_on(&config.nodes, config.node);
         assert!(recovered.accepted <= recovered.promise, "a log is accepted under a promised ballot");
         let log = Window::new(recovered.chosen, recovered.tail);
@@ -111,7 +116,7 @@ impl Replica {
             catch_up: None,
             fetches: VecDeque::new(),
             backlog: VecDeque::new(),
-            ledger: Arc::new(Ledger::new(config.seed, &config.genesis)),
+            ledger,
             members_told: false,
             serving: None,
             hint: Follow { leader: None, no_quorum: false },

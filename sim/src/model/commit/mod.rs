@@ -10,17 +10,21 @@ mod group;
 mod node;
 mod show;
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use stateright::{Model, Property};
 
+use drachma_protocol::ids::{Attempt, TxnId};
 use drachma_protocol::ledger::model::Outcome;
 use drachma_protocol::ledger::output::TxnOutput;
 use drachma_protocol::message::TxnMessage;
 use drachma_protocol::message::command::{Command, Content};
+use drachma_protocol::message::txn::VoteKind;
 use drachma_protocol::time::{LogTime, Time};
 
+use super::explore::{self, Sometimes};
 use super::network::{Envelope, Network};
 use super::shared::{Memo, Shared, digest};
 use super::{Broken, Options, Rule, panic_text};
@@ -47,6 +51,8 @@ struct Group {
     /// Log time at a moment of the leader's clock.
     clock: (LogTime, Time),
     pending: Vec<Shared<Vec<Command>>>,
+    /// Every yes that applying an entry has yielded here; kept only for the invariant about it.
+    voted: BTreeSet<(TxnId, Attempt)>,
 }
 
 /// One client with its transfer.
@@ -66,6 +72,8 @@ struct Spent {
     drops: u8,
     timers: u8,
     told_again: bool,
+    /// A group has lost its leader while it held something for the other one.
+    held_over: bool,
 }
 
 /// A state of the model.
@@ -120,6 +128,7 @@ impl Commit {
             round: 0,
             clock: (LogTime(0), Time(0)),
             pending: Vec::new(),
+            voted: BTreeSet::new(),
         };
         let empty = State {
             groups: [group(0), group(1)],
@@ -184,7 +193,11 @@ impl Commit {
                 Err(panic) => (books.clone(), Arc::default(), Some(panic_text(panic.as_ref()))),
             }
         });
-        state.groups[index].books = books;
+        let group = &mut state.groups[index];
+        group.books = books;
+        if self.keeps_votes() {
+            group.keep_votes(&events);
+        }
         if let Some(text) = panic {
             state.breaks(text);
         }
@@ -230,6 +243,8 @@ impl Commit {
             state.clients.iter_mut().filter(|client| client.waits == Some(old)).for_each(|client| client.waits = None);
         }
         state.groups[index].deposed = (!crash).then_some(old);
+        let mut sides = state.groups[index].books.sides.iter().enumerate();
+        state.spent.held_over |= sides.any(|(number, side)| side.1 && home(number as u8) != index);
         self.lead(state, index, old ^ 1);
     }
 
@@ -289,6 +304,16 @@ fn index_of(letter: &Envelope<TxnMessage>) -> usize {
 /// The group that coordinates a transfer.
 fn home(number: u8) -> usize {
     usize::from(transfer(number).debit.0 > 2)
+}
+
+impl Group {
+    fn keep_votes(&mut self, events: &[TxnOutput]) {
+        for event in events {
+            if let TxnOutput::Voted { txn, attempt, vote: VoteKind::Yes, .. } = event {
+                self.voted.insert((*txn, *attempt));
+            }
+        }
+    }
 }
 
 impl Client {
@@ -409,11 +434,11 @@ impl Model for Commit {
     }
 
     fn format_action(&self, action: &Action) -> String {
-        super::explore::Told::tell(self, action)
+        explore::Told::tell(self, action)
     }
 
     fn properties(&self) -> Vec<Property<Commit>> {
-        let mut properties = vec![
+        let mut always = vec![
             Property::always("atomicity", |_, state: &State| atomic(state)),
             Property::always("conservation, and nothing takes effect twice", |_, state: &State| {
                 state.groups.iter().all(|group| group.books.balanced)
@@ -423,40 +448,50 @@ impl Model for Commit {
             Property::always("without faults everything comes to rest", |model: &Commit, state: &State| {
                 !state.is_quiet() || state.broken.is_some() || model.comes_to_rest(state)
             }),
-            Property::sometimes("a client is told `committed`", |_, state: &State| {
-                state.clients.iter().any(|client| client.answer == Some(Answer::Committed))
-            }),
         ];
-        if self.options.commands > 1 {
-            properties.push(Property::sometimes("a client is told `rejected`", |_, state: &State| {
-                state.clients.iter().any(|client| client.answer == Some(Answer::Rejected))
-            }));
+        if self.keeps_votes() {
+            always.push(Property::always(VOTES_ARE_APPLIED, votes_are_applied));
         }
-        if self.options.elections > 0 {
-            properties.push(Property::sometimes("a new coordinator decides", |_, state: &State| {
-                state.groups.iter().any(|group| group.books.decided_for_another)
-            }));
-            properties.push(Property::sometimes("a deposed leader goes on", |_, state: &State| {
-                state.groups.iter().any(|group| group.deposed.is_some())
-            }));
-        }
-        if self.options.timers > 0 {
-            properties.push(Property::sometimes("an aborted transfer is tried again", |_, state: &State| {
-                state.groups.iter().any(|group| group.books.tried_again)
-            }));
-        }
-        if self.options.timers > 0 || self.options.duplicates > 0 {
-            let name = "a vote is told again";
-            properties.push(Property::sometimes(name, |_, state: &State| state.spent.told_again));
-        }
-        if self.options.invariants.iter().any(|name| name == VOTES_ARE_APPLIED) {
-            properties.push(Property::always(VOTES_ARE_APPLIED, votes_are_applied));
-        }
-        properties
+        explore::properties(self, always)
     }
 }
 
+/// What should happen, and what it takes.
+fn sometimes(bounds: &Options) -> Vec<Sometimes<Commit>> {
+    let command = |one: Sometimes<Commit>| one.needs("--commands 1", bounds.commands > 0);
+    let commands = |one: Sometimes<Commit>| one.needs("--commands 2", bounds.commands > 1);
+    let election = |one: Sometimes<Commit>| one.needs("--elections 1", bounds.elections > 0);
+    let timer = |one: Sometimes<Commit>| one.needs("--timers 1", bounds.timers > 0);
+    // Preparing ends before anything is sent again, so that takes a copy, or a new coordinator that asks anew.
+    let copy = |one: Sometimes<Commit>| one.needs("--duplicating 1", bounds.elections + bounds.duplicates > 0);
+    vec![
+        command(Sometimes::new("a client is told `committed`", |_, state: &State| is_told(state, Answer::Committed))),
+        commands(Sometimes::new("a client is told `rejected`", |_, state: &State| is_told(state, Answer::Rejected))),
+        election(command(Sometimes::new("a new coordinator decides", |_, state: &State| {
+            state.groups.iter().any(|group| group.books.decided_for_another)
+        }))),
+        election(command(Sometimes::new("a participant fails over with a transfer in doubt", |_, state: &State| {
+            state.spent.held_over
+        }))),
+        election(Sometimes::new("a deposed leader goes on", |_, state: &State| {
+            state.groups.iter().any(|group| group.deposed.is_some())
+        })),
+        timer(command(Sometimes::new("an aborted transfer is tried again", |_, state: &State| {
+            state.groups.iter().any(|group| group.books.tried_again)
+        }))),
+        copy(command(Sometimes::new("a vote is told again", |_, state: &State| state.spent.told_again))),
+    ]
+}
+
+fn is_told(state: &State, answer: Answer) -> bool {
+    state.clients.iter().any(|client| client.answer == Some(answer))
+}
+
 impl Commit {
+    fn keeps_votes(&self) -> bool {
+        self.options.invariants.iter().any(|name| name == VOTES_ARE_APPLIED)
+    }
+
     fn deliver(&self, state: &mut State, letter: Letter) {
         let index = index_of(&letter);
         let votes = |state: &State| state.network.iter().filter(|l| matches!(l.message, TxnMessage::Vote(_))).count();
@@ -499,14 +534,13 @@ fn told_true(state: &State) -> bool {
     })
 }
 
-/// A yes on its way is held by its group, or has had its outcome.
+/// A yes on its way is what applying an entry has yielded: no leader votes from what it has only proposed (hazard S9).
 fn votes_are_applied(_: &Commit, state: &State) -> bool {
-    use drachma_protocol::message::txn::VoteKind;
-    state.network.iter().all(|letter| {
-        let TxnMessage::Vote(vote) = &letter.message else { return true };
-        let Some(group) = GROUPS.iter().position(|group| *group == vote.group) else { return false };
-        let ledger = &state.groups[group].books.ledger;
-        let held = || ledger.in_doubt().iter().any(|held| held.txn == vote.txn && held.attempt >= vote.attempt);
-        vote.vote != VoteKind::Yes || ledger.leader().round > 1 || ledger.outcome(vote.txn).is_some() || held()
+    state.network.iter().all(|letter| match &letter.message {
+        TxnMessage::Vote(vote) if vote.vote == VoteKind::Yes => {
+            let mut groups = GROUPS.iter().zip(&state.groups);
+            groups.any(|(id, group)| *id == vote.group && group.voted.contains(&(vote.txn, vote.attempt)))
+        }
+        _ => true,
     })
 }

@@ -6,7 +6,7 @@ use drachma_protocol::message::command::Command;
 
 use super::node::{Answer, GROUPS, node_id};
 use super::{Action, Commit, Group, Letter, State};
-use crate::model::explore::Told;
+use crate::model::explore::{Sometimes, Told};
 
 impl Told for Commit {
     fn tell(&self, action: &Action) -> String {
@@ -24,6 +24,10 @@ impl Told for Commit {
             Action::Timer(index) => format!("{}'s clock reaches its next deadline", node_id(*index)),
             Action::Expire(group) => format!("what waits in {} expires", GROUPS[*group]),
         }
+    }
+
+    fn sometimes(&self) -> Vec<Sometimes<Commit>> {
+        super::sometimes(&self.options)
     }
 
     fn changes(&self, before: &State, after: &State) -> Vec<String> {

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use drachma_protocol::log::index::Position;
 use drachma_protocol::log::record::{Record, Recovered};
 use drachma_protocol::log::state::{self, GroupLog};
+use drachma_protocol::message::operator::Nothing;
 use drachma_protocol::role::Token;
 
 use crate::model::shared::Shared;
@@ -23,6 +24,10 @@ pub(super) struct Disk {
     written: Vec<Entry>,
     /// Written and not synced.
     writing: Vec<(Token, Vec<Record>)>,
+    /// What is left if the last record with entries turns out to be damaged; kept only while that may happen.
+    intact: Option<Box<(GroupLog, Vec<Entry>)>>,
+    /// The end of the log was lost, and no synced synchronisation has given it back.
+    in_doubt: bool,
 }
 
 impl Disk {
@@ -39,15 +44,23 @@ impl Disk {
         !self.writing.is_empty()
     }
 
-    /// Makes everything durable; the last token that was given for it, if there is any.
+    /// Makes everything durable; the last token that was given for it, if there is any. With `rots`, the last record
+    /// may be damaged later.
     ///
     /// # Errors
     /// If the records do not follow from those before: a broken replica.
-    pub(super) fn sync(&mut self) -> Result<Option<Token>, String> {
+    pub(super) fn sync(&mut self, rots: bool) -> Result<Option<Token>, String> {
         let mut last = None;
+        if !rots {
+            self.intact = None;
+        }
         for (token, records) in std::mem::take(&mut self.writing) {
             for record in &records {
+                if rots && state::entries(record.clone()).is_some() {
+                    self.intact = Some(Box::new((self.durable.clone(), self.synced.clone())));
+                }
                 let nowhere = Position { segment: 0, offset: 0 };
+                self.in_doubt &= !matches!(record, Record::Synchronise(_));
                 self.durable.apply(record, nowhere).map_err(|violation| violation.to_string())?;
                 write_entries(&mut self.synced, record);
             }
@@ -57,9 +70,37 @@ impl Disk {
     }
 
     /// The node goes down: what is not synced is lost.
-    pub(super) fn crash(&mut self) {
+    pub(super) fn crash(&mut self, rots: bool) {
         self.writing.clear();
+        if !rots {
+            self.intact = None;
+        }
         self.written.clone_from(&self.synced);
+    }
+
+    /// Whether the last record with entries may be damaged.
+    pub(super) fn can_rot(&self) -> bool {
+        self.intact.is_some()
+    }
+
+    /// The node goes down, and the last synced record with entries, with all that follows it, is found damaged: they are
+    /// cut off, and the log is in doubt. The promise is kept beside the log, too.
+    pub(super) fn rot(&mut self) {
+        let promise = self.durable.promise();
+        if let Some(intact) = self.intact.take() {
+            (self.durable, self.synced) = *intact;
+        }
+        self.crash(false);
+        self.in_doubt = true;
+        for record in [Record::Promise(promise), Record::Doubt(Nothing {})] {
+            let nowhere = Position { segment: 0, offset: 0 };
+            self.durable.apply(&record, nowhere).expect("a promise and a doubt may follow any record");
+        }
+    }
+
+    /// Whether the log may have lost its end.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.in_doubt
     }
 
     /// What is durable, as a starting node finds it.

@@ -17,7 +17,7 @@ use stateright::{Model, Property};
 use drachma_protocol::ids::Ballot;
 use drachma_protocol::message::PaxosMessage;
 
-use super::explore::Told;
+use super::explore::{self, Sometimes, Told};
 use super::network::{Envelope, Network};
 use super::shared::{Memo, Shared, digest};
 use super::{Broken, Options, Rule, panic_text};
@@ -30,6 +30,7 @@ type Letter = Shared<Envelope<PaxosMessage>>;
 struct Spent {
     elections: u8,
     crashes: u8,
+    doubts: u8,
     duplicates: u8,
     drops: u8,
     timers: u8,
@@ -59,6 +60,8 @@ pub(super) enum Action {
     Drop(Letter),
     Sync(usize),
     Crash(usize),
+    /// A crash after which the end of the node's log is found damaged.
+    Rot(usize),
     Stand(usize),
     Submit(usize, u64),
     Timer(usize),
@@ -75,12 +78,14 @@ pub(super) struct Paxos {
 
 impl Paxos {
     pub(super) fn new(options: &Options) -> Paxos {
-        let initial = formed();
+        let initial = formed(options.doubts.min(options.crashes) > 0);
         Paxos { options: options.clone(), initial, memo: Memo::new() }
     }
 
     fn drive(&self, spent: &Spent) -> Drive {
-        Drive { sync: spent.crashes >= self.options.crashes, chatter: self.options.timers > 0 }
+        let crashes = spent.crashes < self.options.crashes;
+        let rots = crashes && spent.doubts < self.options.doubts;
+        Drive { sync: !crashes, rots, chatter: self.options.timers > 0 }
     }
 
     /// What a node does with an action, looked up or computed.
@@ -93,8 +98,9 @@ impl Paxos {
             Action::Stand(_) => (4, 0),
             Action::Submit(_, command) => (5, u128::from(*command)),
             Action::Timer(_) => (6, 0),
+            Action::Rot(_) => (7, 0),
         };
-        let key = digest(&(node.digest(), what, drive.sync));
+        let key = digest(&(node.digest(), what, drive.sync, drive.rots));
         self.memo.get(key, || {
             let step = || step(node, action, drive);
             let (node, said) = catch_unwind(AssertUnwindSafe(step)).unwrap_or_else(|panic| {
@@ -107,8 +113,10 @@ impl Paxos {
 }
 
 fn step(node: &Node, action: &Action, drive: Drive) -> (Node, Vec<Said>) {
-    if let Action::Crash(_) = action {
-        return node.crash(drive);
+    match action {
+        Action::Crash(_) => return node.crash(drive),
+        Action::Rot(_) => return node.rot(drive),
+        _ => {}
     }
     let mut node = node.clone();
     let said = match action {
@@ -117,14 +125,14 @@ fn step(node: &Node, action: &Action, drive: Drive) -> (Node, Vec<Said>) {
         Action::Stand(_) => node.stand(drive),
         Action::Submit(_, command) => node.submit(drive, *command),
         Action::Timer(_) => node.timer(drive),
-        Action::Crash(_) | Action::Drop(_) => Vec::new(),
+        Action::Crash(_) | Action::Rot(_) | Action::Drop(_) => Vec::new(),
     };
     (node, said)
 }
 
 /// A group in which n1 has been elected, and everybody has applied its first entry.
-fn formed() -> State {
-    let drive = Drive { sync: true, chatter: false };
+fn formed(rots: bool) -> State {
+    let drive = Drive { sync: true, rots, chatter: false };
     let mut nodes = NODES.map(|id| Node::new(id, drive).0);
     let mut said = nodes[0].stand(drive);
     for round in 0..3 {
@@ -227,6 +235,11 @@ impl Model for Paxos {
             if spent.crashes < bounds.crashes {
                 actions.push(Action::Crash(index));
             }
+            // Two damaged disks at once can lose what is chosen; nothing protects from that.
+            let others_sound = (0..NODES.len()).all(|other| other == index || !state.nodes[other].disk.is_in_doubt());
+            if spent.crashes < bounds.crashes && spent.doubts < bounds.doubts && node.disk.can_rot() && others_sound {
+                actions.push(Action::Rot(index));
+            }
             if spent.elections < bounds.elections && node.leader.ballot().is_none() {
                 actions.push(Action::Stand(index));
             }
@@ -264,6 +277,12 @@ impl Model for Paxos {
                 spent.lost |= last.nodes[*index].disk.is_dirty();
                 *index
             }
+            Action::Rot(index) => {
+                spent.doubts += 1;
+                spent.crashes += 1;
+                spent.lost |= last.nodes[*index].disk.is_dirty();
+                *index
+            }
             Action::Stand(index) => {
                 spent.elections += 1;
                 *index
@@ -283,7 +302,7 @@ impl Model for Paxos {
         if drive.sync && !self.drive(&last.spent).sync {
             // The last crash is over: what the others have written need not wait any more.
             for other in (0..NODES.len()).filter(|other| *other != index) {
-                if state.nodes[other].disk.is_dirty() {
+                if state.nodes[other].disk.is_dirty() || state.nodes[other].disk.can_rot() {
                     let turn = self.turn(&state.nodes[other].clone(), &Action::Sync(other), drive);
                     state.follow(other, &turn);
                 }
@@ -297,7 +316,7 @@ impl Model for Paxos {
     }
 
     fn properties(&self) -> Vec<Property<Paxos>> {
-        let mut properties = vec![
+        let mut always = vec![
             Property::always("agreement", |_, state: &State| !breaks(state, Rule::Agreement)),
             Property::always("the applied prefix never changes", |_, state: &State| {
                 !breaks(state, Rule::AppliedPrefix)
@@ -305,27 +324,37 @@ impl Model for Paxos {
             Property::always("durable before said", |_, state: &State| !breaks(state, Rule::DurableBeforeSaid)),
             Property::always("one log per ballot", |_, state: &State| !breaks(state, Rule::OneLogPerBallot)),
             Property::always("the roles' assertions hold", |_, state: &State| !breaks(state, Rule::Assertion)),
-            Property::sometimes("a command is answered", |_, state: &State| state.spent.answered != 0),
         ];
-        if self.options.elections > 0 {
-            properties.push(Property::sometimes("a second leader serves", second_serves));
-            properties.push(Property::sometimes("two leaders serve at once", |_, state: &State| {
-                state.nodes.iter().filter(|node| node.leader.is_serving()).count() > 1
-            }));
-            if self.options.commands > 0 {
-                let name = "a value accepted under an old ballot is adopted";
-                properties.push(Property::sometimes(name, adopts));
-            }
-        }
-        if self.options.crashes > 0 {
-            let name = "a crash comes between a write and its sync";
-            properties.push(Property::sometimes(name, |_, state: &State| state.spent.lost));
-        }
         if self.options.invariants.iter().any(|name| name == LOG_MATCHING) {
-            properties.push(Property::always(LOG_MATCHING, log_matching));
+            always.push(Property::always(LOG_MATCHING, log_matching));
         }
-        properties
+        explore::properties(self, always)
     }
+}
+
+/// What should happen, and what it takes.
+fn sometimes(bounds: &Options) -> Vec<Sometimes<Paxos>> {
+    let Options { elections, crashes, doubts, commands, .. } = *bounds;
+    let election = |one: Sometimes<Paxos>| one.needs("--elections 1", elections > 0);
+    // A new leader writes its first entry, so an election does for a command where only something must be written.
+    let write = |one: Sometimes<Paxos>| one.needs("--commands 1", commands + elections > 0);
+    let crash = |one: Sometimes<Paxos>| write(one.needs("--crashes 1", crashes > 0));
+    vec![
+        Sometimes::new("a command is answered", |_, state: &State| state.spent.answered != 0)
+            .needs("--commands 1", commands > 0),
+        election(Sometimes::new("a second leader serves", second_serves)),
+        election(Sometimes::new("two leaders serve at once", |_, state: &State| {
+            state.nodes.iter().filter(|node| node.leader.is_serving()).count() > 1
+        })),
+        election(Sometimes::new("a value accepted under an old ballot is adopted", adopts))
+            .needs("--commands 1", commands > 0 || elections > 1),
+        crash(Sometimes::new("a crash comes between a write and its sync", |_, state: &State| state.spent.lost)),
+        crash(Sometimes::new("something is chosen before the leader's own disk has it", outruns)),
+        crash(Sometimes::new("a log in doubt is synchronised", |_, state: &State| {
+            state.spent.doubts > 0 && state.nodes.iter().all(|node| !node.disk.is_in_doubt())
+        }))
+        .needs("--doubt 1", doubts > 0),
+    ]
 }
 
 /// The extra invariants of this model.
@@ -339,6 +368,12 @@ fn breaks(state: &State, rule: Rule) -> bool {
 fn second_serves(model: &Paxos, state: &State) -> bool {
     let first = model.initial.nodes[0].leader.ballot();
     state.nodes.iter().any(|node| node.leader.is_serving() && node.leader.ballot() != first)
+}
+
+/// A leader knows an entry to be chosen that its own disk has not synced: two followers were faster.
+fn outruns(_: &Paxos, state: &State) -> bool {
+    let mut leading = state.nodes.iter().filter(|node| node.leader.ballot() == Some(node.replica.accepted()));
+    leading.any(|node| node.chosen().len() as u64 > node.disk.synced_len())
 }
 
 /// A leader's log has an entry of an older ballot that nobody knows to be chosen.

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use drachma_protocol::ids::{AccountId, Ballot, DirectoryId, Epoch, GroupId, NodeId, Origin, Slot, TransferId};
 use drachma_protocol::ledger::model::Transfer;
-use drachma_protocol::ledger::{Genesis, Limits};
+use drachma_protocol::ledger::{Genesis, Ledger, Limits};
 use drachma_protocol::message::client::{Call, Request, Response};
 use drachma_protocol::message::command::{ClientCommand, CommandKind};
 use drachma_protocol::message::paxos::PreCheckReply;
@@ -51,6 +51,8 @@ pub(super) struct Node {
 pub(super) struct Drive {
     /// Writes are synced at once: nobody crashes any more.
     pub(super) sync: bool,
+    /// A synced record may still be damaged.
+    pub(super) rots: bool,
     /// Heartbeats and pre-checks are sent.
     pub(super) chatter: bool,
 }
@@ -116,7 +118,9 @@ impl Node {
         });
         let (group, nodes) = (GROUP, NODES.to_vec());
         let config = ReplicaConfig { node: id, group, nodes, directory, genesis: genesis(), seed };
-        let replica = Replica::new(config, recovered);
+        // Every state has its own copy, so a small one.
+        let ledger = Ledger::with_parts(seed, &config.genesis, 1);
+        let replica = Replica::with_ledger(config, recovered, ledger);
         let mut node = Node { id, leader, replica, disk, now: Time(0), starts };
         let said = node.run(drive, false, VecDeque::from([(RoleKind::Replica, Input::Turn)]));
         (node, said)
@@ -125,7 +129,14 @@ impl Node {
     /// The process ends and comes back with what is durable.
     pub(super) fn crash(&self, drive: Drive) -> (Node, Vec<Said>) {
         let mut disk = self.disk.clone();
-        disk.crash();
+        disk.crash(drive.rots);
+        Node::start(self.id, disk, self.starts + 1, drive)
+    }
+
+    /// The same, and the end of its log is found damaged.
+    pub(super) fn rot(&self, drive: Drive) -> (Node, Vec<Said>) {
+        let mut disk = self.disk.clone();
+        disk.rot();
         Node::start(self.id, disk, self.starts + 1, drive)
     }
 
@@ -138,7 +149,7 @@ impl Node {
 
     /// The disk finishes what was written.
     pub(super) fn sync(&mut self, drive: Drive) -> Vec<Said> {
-        match self.disk.sync() {
+        match self.disk.sync(drive.rots) {
             Ok(None) => Vec::new(),
             Ok(Some(token)) => self.run(drive, false, VecDeque::from([(RoleKind::Replica, Input::Persisted(token))])),
             Err(text) => vec![Said::Broken(Rule::Assertion, text)],
@@ -210,7 +221,7 @@ impl Run<'_> {
             if !self.drive.sync || !self.node.disk.is_dirty() {
                 return;
             }
-            match self.node.disk.sync() {
+            match self.node.disk.sync(self.drive.rots) {
                 Ok(Some(token)) => self.inputs.push_back((RoleKind::Replica, Input::Persisted(token))),
                 Ok(None) => return,
                 Err(text) => return self.said.push(Said::Broken(Rule::Assertion, text)),

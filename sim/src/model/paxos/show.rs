@@ -10,7 +10,7 @@ use drachma_protocol::wire::codec::from_slice;
 
 use super::node::{NODES, Node};
 use super::{Action, Letter, Paxos, State};
-use crate::model::explore::Told;
+use crate::model::explore::{Sometimes, Told};
 
 impl Told for Paxos {
     fn tell(&self, action: &Action) -> String {
@@ -20,10 +20,17 @@ impl Told for Paxos {
             Action::Drop(letter) => show_letter(letter, "never gets"),
             Action::Sync(index) => format!("{}'s disk syncs", NODES[*index]),
             Action::Crash(index) => format!("{} crashes and comes back", NODES[*index]),
+            Action::Rot(index) => {
+                format!("{} crashes; its last record is damaged, and it comes back in doubt", NODES[*index])
+            }
             Action::Stand(index) => format!("{} has lost its leader and stands", NODES[*index]),
             Action::Submit(index, command) => format!("a client sends t{} to {}", command + 1, NODES[*index]),
             Action::Timer(index) => format!("{}'s clock reaches its next deadline", NODES[*index]),
         }
+    }
+
+    fn sometimes(&self) -> Vec<Sometimes<Paxos>> {
+        super::sometimes(&self.options)
     }
 
     fn changes(&self, before: &State, after: &State) -> Vec<String> {
@@ -59,13 +66,16 @@ fn show_node(node: &Node) -> String {
     let entries = node.disk.log().iter().map(|entry| show_entry(entry)).collect::<Vec<_>>().join(", ");
     let (promise, accepted) = (node.replica.promise(), node.replica.accepted());
     let (chosen, applied) = (node.chosen().len(), node.applied().len());
+    let doubt = if node.disk.is_in_doubt() { ", in doubt" } else { "" };
     let unsynced = if node.disk.is_dirty() { ", unsynced" } else { "" };
     let leads = match node.leader.ballot() {
         None => String::new(),
         Some(ballot) if node.leader.is_serving() => format!(", serves with {ballot}"),
         Some(ballot) => format!(", stands or leads with {ballot}"),
     };
-    format!("promise {promise}, log of {accepted} [{entries}], chosen {chosen}, applied {applied}{unsynced}{leads}")
+    format!(
+        "promise {promise}, log of {accepted} [{entries}], chosen {chosen}, applied {applied}{unsynced}{doubt}{leads}"
+    )
 }
 
 fn show_entry(entry: &Bytes) -> String {
