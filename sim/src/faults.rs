@@ -427,6 +427,7 @@ pub struct Injector {
     kinds: Vec<FaultKind>,
     mean_gap: u64,
     mean_length: u64,
+    leader_timeout: u64,
     most_down: usize,
     torn: u64,
     drift: Drift,
@@ -446,6 +447,7 @@ impl Injector {
             kinds: swarm.kinds.clone(),
             mean_gap: swarm.mean_gap,
             mean_length: swarm.mean_length,
+            leader_timeout: swarm.shape.leader_timeout.0,
             most_down: swarm.most_down,
             torn: swarm.disk.torn,
             drift: swarm.drift,
@@ -488,7 +490,7 @@ impl Injector {
                 let (crash, skip) = (self.crash(), self.rng.below(4) as u32);
                 Act::CrashAt(node, self.point(), skip, crash, length)
             }),
-            FaultKind::Pause => self.victim(seen).map(|node| Act::Pause(node, length)),
+            FaultKind::Pause => self.victim(seen).map(|node| Act::Pause(node, self.nap(length))),
             FaultKind::BitRot => self.harm(seen, Harm::Rot, length),
             FaultKind::Misread => self.harm(seen, Harm::Misread, length),
             FaultKind::Misdirected => self.harm(seen, Harm::Misdirect, length),
@@ -530,6 +532,12 @@ impl Injector {
         let leaders: Vec<NodeId> = seen.leaders.iter().copied().filter(|node| seen.running.contains(node)).collect();
         let aims_at_leader = self.rng.chance(50) && !leaders.is_empty();
         Some(pick(&mut self.rng, if aims_at_leader { &leaders } else { seen.running }))
+    }
+
+    /// How long a process stands still: often just so long that others have a new leader, of whom it does not know.
+    fn nap(&mut self, length: u64) -> u64 {
+        let timeout = self.leader_timeout;
+        if self.rng.chance(50) { between(&mut self.rng, timeout, 5 * timeout) } else { length }
     }
 
     fn power_loss(&self) -> Crash {
