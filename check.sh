@@ -33,8 +33,9 @@ from=$(( 0x$(git rev-parse --short=7 HEAD 2>/dev/null || echo 1) ))
 echo "base seed $from"
 target/release/drachma sim --seeds "${DRACHMA_SEEDS:-200}" --from "$from"
 
-step "planted bugs are found"
-cargo test --release --quiet -p drachma-sim --features planted --test planted
+# Not all of them: those that the simulator shows within a few seeds. All are hunted by `drachma sim --planted`.
+step "planted bugs of every part are found within a few seeds"
+cargo test --quiet -p drachma-sim --features planted --test planted
 
 step "the sample on an embedded cluster"
 target/release/drachma run --embedded samples/first.csv --expect samples/first.expected.json

@@ -36,13 +36,14 @@ impl Checker for Freshness {
     }
 
     fn on_reply(&mut self, reply: &Reply<'_>) -> Verdict {
-        let Response::Read(_) = reply.response else { return Ok(()) };
+        let Response::Read(read) = reply.response else { return Ok(()) };
+        let served = reply.applied.min(read.slot);
         let Some(least) = self.sent.get(&(reply.to.connection, reply.to.correlation)) else { return Ok(()) };
-        if reply.applied < *least {
+        if served < *least {
             let (node, group) = (reply.from.node, reply.from.group);
             return Err(format!(
-                "{group} on {node} serves a read at {}, and {least} entries were applied before it was sent: {:?}",
-                reply.applied, reply.to
+                "{group} on {node} serves a read at {served}, and {least} entries were applied before it was sent: {:?}",
+                reply.to
             ));
         }
         Ok(())

@@ -4,6 +4,7 @@
 //! | number | property | file |
 //! |---|---|---|
 //! | 1 | ballots never go back and have one leader; what was told is on disk | [`ballots`] |
+//! | 1 | who leads has a majority of promises that count | [`elections`] |
 //! | 1 | one sequence per ballot, one value per slot, chosen by a majority of disks | [`agreement`] |
 //! | 2 | the committed prefix never changes | [`prefix`] |
 //! | 3 | equal state at equal position; log time never goes back | [`digests`] |
@@ -32,6 +33,7 @@ pub mod canary;
 pub mod conservation;
 pub mod contests;
 pub mod digests;
+pub mod elections;
 pub mod exactly_once;
 pub mod freshness;
 pub mod graph;
@@ -350,6 +352,7 @@ impl Checkers {
         let mut checkers = Checkers::none();
         checkers.checkers = vec![
             Box::new(ballots::Ballots::default()),
+            Box::new(elections::Elections::default()),
             Box::new(agreement::Agreement::default()),
             Box::new(prefix::Prefix::default()),
             Box::new(digests::Digests::default()),
