@@ -39,8 +39,9 @@ target/release/drachma check paxos --commands 0
 target/release/drachma check commit --timers 0 --invariant votes-are-applied
 target/release/drachma check commit --elections 0 --crashes 0 --timers 0 --commands 2 --duplicating
 
-step "planted bugs are found"
-cargo test --release --quiet -p drachma-sim --features planted --test planted
+# Not all of them: those that the simulator shows within a few seeds. All are hunted by `drachma sim --planted`.
+step "planted bugs of every part are found within a few seeds"
+cargo test --quiet -p drachma-sim --features planted --test planted
 
 step "the sample on an embedded cluster"
 target/release/drachma run --embedded samples/first.csv --expect samples/first.expected.json

@@ -434,6 +434,7 @@ pub struct Injector {
     kinds: Vec<FaultKind>,
     mean_gap: u64,
     mean_length: u64,
+    leader_timeout: u64,
     most_down: usize,
     torn: u64,
     drift: Drift,
@@ -453,6 +454,7 @@ impl Injector {
             kinds: swarm.kinds.clone(),
             mean_gap: swarm.mean_gap,
             mean_length: swarm.mean_length,
+            leader_timeout: swarm.shape.leader_timeout.0,
             most_down: swarm.most_down,
             torn: swarm.disk.torn,
             drift: swarm.drift,
@@ -498,7 +500,7 @@ impl Injector {
                 let node = self.rng.chance(30).then_some(node);
                 Act::CrashAt(node, self.point(), skip, crash, length)
             }),
-            FaultKind::Pause => self.victim(seen).map(|node| Act::Pause(node, length)),
+            FaultKind::Pause => self.victim(seen).map(|node| Act::Pause(node, self.nap(length))),
             FaultKind::BitRot => self.harm(seen, Harm::Rot, length),
             FaultKind::Misread => self.harm(seen, Harm::Misread, length),
             FaultKind::Misdirected => self.harm(seen, Harm::Misdirect, length),
@@ -540,6 +542,12 @@ impl Injector {
         let leaders: Vec<NodeId> = seen.leaders.iter().copied().filter(|node| seen.running.contains(node)).collect();
         let aims_at_leader = self.rng.chance(50) && !leaders.is_empty();
         Some(pick(&mut self.rng, if aims_at_leader { &leaders } else { seen.running }))
+    }
+
+    /// How long a process stands still: often just so long that others have a new leader, of whom it does not know.
+    fn nap(&mut self, length: u64) -> u64 {
+        let timeout = self.leader_timeout;
+        if self.rng.chance(50) { between(&mut self.rng, timeout, 5 * timeout) } else { length }
     }
 
     fn power_loss(&self) -> Crash {

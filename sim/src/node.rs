@@ -220,6 +220,29 @@ impl Node {
         seat.is_some()
     }
 
+    /// Brings what has come into another order, as far as it was sent by different ones: it has lain in different
+    /// sockets while the process stood still, and these are read in any order.
+    pub fn mix(&mut self) {
+        let Node { id, seats, rng, .. } = self;
+        for seat in seats {
+            let mut ways: BTreeMap<(u64, NodeId), VecDeque<Input>> = BTreeMap::new();
+            for input in seat.mailbox.drain(..) {
+                let way = match &input {
+                    Input::Message { from, .. } => (0, from.node),
+                    Input::Request { origin, .. } => (origin.connection + 1, *id),
+                    _ => (0, *id),
+                };
+                ways.entry(way).or_default().push_back(input);
+            }
+            let mut ways: Vec<VecDeque<Input>> = ways.into_values().collect();
+            while !ways.is_empty() {
+                let way = rng.below(ways.len() as u64) as usize;
+                seat.mailbox.extend(ways[way].pop_front());
+                ways.retain(|way| !way.is_empty());
+            }
+        }
+    }
+
     /// A seat that has something to do, drawn among all that have.
     pub fn next_seat(&mut self) -> Option<usize> {
         let busy = |seat: &&Seat| seat.turn || !seat.mailbox.is_empty();

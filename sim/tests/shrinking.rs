@@ -20,7 +20,8 @@ use drachma_sim::shrink::{Limits, shrink};
 use drachma_sim::trace::Keep;
 
 /// Bugs of the build, planted by their names.
-const PLANTED: &[&str] = &["accepted-before-sync"];
+const PLANTED: &[&str] =
+    &["accepted-before-sync", "half-is-quorum", "log-time-back", "same-attempt", "resolved-twice", "never-resolved"];
 
 /// Bugs that are made here, from the real roles.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

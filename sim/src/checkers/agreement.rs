@@ -1,10 +1,11 @@
 //! Number 1: one value per slot. All logs that were accepted under one ballot are prefixes of one sequence; what a
 //! majority has on disk under a ballot is chosen, and every later ballot's log has it; nobody takes anything else for
-//! chosen, says that it accepted what is not on its disk, or applies what is not chosen.
+//! chosen, says that it accepted what is not on its disk, or applies what is not chosen. Beyond what it was elected with,
+//! a leader says that something is chosen only once a majority has it under its own ballot (hazard S19).
 
 use std::collections::BTreeMap;
 
-use drachma_protocol::ids::{GroupId, NodeId};
+use drachma_protocol::ids::{Ballot, GroupId, NodeId, Slot};
 use drachma_protocol::message::{Message, PaxosMessage};
 use drachma_protocol::role::Token;
 
@@ -16,11 +17,34 @@ use crate::faults::Swarm;
 #[derive(Default)]
 pub struct Agreement {
     groups: BTreeMap<GroupId, Logs>,
+    // What was chosen when a leader began.
+    elected: BTreeMap<(GroupId, Ballot), Slot>,
 }
 
 impl Agreement {
     fn logs(&mut self, group: GroupId) -> &mut Logs {
         self.groups.entry(group).or_default()
+    }
+
+    /// A leader says how much is chosen; the first time it is what it was elected with.
+    fn told(&mut self, group: GroupId, ballot: Ballot, chosen: Slot) -> Verdict {
+        let elected = *self.elected.entry((group, ballot)).or_insert(chosen);
+        let held = self.logs(group).held(ballot);
+        if chosen > elected.max(held) {
+            return Err(format!("says that {chosen} are chosen; a majority has {held} under {ballot}"));
+        }
+        Ok(())
+    }
+}
+
+/// How much a leader says is chosen, if this is a leader's.
+fn told_chosen(message: &PaxosMessage) -> Option<(Ballot, Slot)> {
+    match message {
+        PaxosMessage::Synchronise(message) => Some((message.ballot, message.chosen)),
+        PaxosMessage::Accept(message) => Some((message.ballot, message.chosen)),
+        PaxosMessage::Commit(message) => Some((message.ballot, message.chosen)),
+        PaxosMessage::Heartbeat(message) => Some((message.ballot, message.chosen)),
+        _ => None,
     }
 }
 
@@ -49,8 +73,13 @@ impl Checker for Agreement {
     }
 
     fn on_message(&mut self, sent: &Sent<'_>) -> Verdict {
-        let Message::Paxos(PaxosMessage::Accepted(accepted)) = sent.message else { return Ok(()) };
-        let (node, group, accepted) = (sent.from.node, sent.from.group, accepted.get());
+        let Message::Paxos(message) = sent.message else { return Ok(()) };
+        let (node, group) = (sent.from.node, sent.from.group);
+        if let Some((ballot, chosen)) = told_chosen(message) {
+            return self.told(group, ballot, chosen).map_err(|text| format!("{node} leads {group}, and {text}"));
+        }
+        let PaxosMessage::Accepted(accepted) = message else { return Ok(()) };
+        let accepted = accepted.get();
         let length = self.logs(group).durable_length(node, accepted.ballot);
         if length >= accepted.length.0 {
             return Ok(());

@@ -1,15 +1,16 @@
 //! Number 9: no group commits what another one aborted. Judged from the chosen entries and from what was posted, as it
 //! happens: a participant commits only what its coordinator's group has decided to commit and has posted itself; none
 //! lets go of an attempt that is committed before it has posted its part (afterwards an abort may be presumed, without
-//! consequence); a commit is forgotten only when every participant has logged it. And at the end: a transfer between
+//! consequence); a commit is decided only when every participant has logged its prepare, is posted by whoever logs it,
+//! and is forgotten only when every participant has logged it. And at the end: a transfer between
 //! groups is in both or in neither, and in a majority of every group nothing is in doubt, waits, or is still
 //! coordinated.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use drachma_protocol::ids::{Attempt, GroupId, TxnId};
+use drachma_protocol::ids::{Attempt, GroupId, Slot, TxnId};
 use drachma_protocol::ledger::model::Posted;
-use drachma_protocol::message::command::{Command, Content, Resolve, Verdict as Ending};
+use drachma_protocol::message::command::{Command, Content, Decide, Resolve, Verdict as Ending};
 use drachma_protocol::message::operator::Totals;
 
 use super::{Applied, Checker, Chosen, End, Verdict};
@@ -23,6 +24,10 @@ pub struct Atomicity {
     tried: BTreeMap<TxnId, BTreeMap<Attempt, Tried>>,
     // What the coordinator's group has posted.
     posted: BTreeSet<TxnId>,
+    // By group: what participants must have posted by now, with the position of the entry that says so.
+    owed: BTreeMap<GroupId, BTreeMap<TxnId, Slot>>,
+    // What participants have posted.
+    paid: BTreeSet<(GroupId, TxnId)>,
 }
 
 /// What the logs say of one attempt.
@@ -31,6 +36,7 @@ struct Tried {
     participants: Vec<GroupId>,
     // The first decision in the log of the coordinator's group: it stands, unless the id was settled before.
     decision: Option<Ending>,
+    prepared: BTreeSet<GroupId>,
     committed: BTreeSet<GroupId>,
     // Who let go without having committed.
     released: BTreeSet<GroupId>,
@@ -45,23 +51,54 @@ impl Atomicity {
         self.tried.entry(txn).or_default().entry(attempt).or_default()
     }
 
-    fn log(&mut self, group: GroupId, command: &Command) -> Verdict {
+    fn log(&mut self, group: GroupId, slot: Slot, command: &Command) -> Verdict {
         match command {
             Command::Begin(begin) => {
                 self.tried(begin.txn, begin.attempt).participants.clone_from(&begin.participants);
             }
-            Command::Decide(decide) => {
-                self.tried(decide.txn, decide.attempt).decision.get_or_insert(decide.verdict);
+            Command::Prepare(prepare) => {
+                self.tried(prepare.txn, prepare.attempt).prepared.insert(group);
             }
-            Command::Resolve(resolve) => self.resolve(group, resolve)?,
+            Command::Decide(decide) => self.decide(group, decide)?,
+            Command::Resolve(resolve) => {
+                self.resolve(group, resolve)?;
+                let is_told = self.coordinator(resolve.txn) != Some(group);
+                if is_told && resolve.verdict == Ending::Commit && !self.paid.contains(&(group, resolve.txn)) {
+                    self.owed.entry(group).or_default().insert(resolve.txn, slot);
+                }
+            }
             Command::Forget(forget) => {
                 for (txn, attempt) in &forget.ended {
                     self.forget(group, *txn, *attempt)?;
                 }
             }
-            Command::Client(_) | Command::Prepare(_) | Command::Read(_) | Command::Fence(_) => {}
+            Command::Client(_) | Command::Read(_) | Command::Fence(_) => {}
         }
         Ok(())
+    }
+
+    fn decide(&mut self, group: GroupId, decide: &Decide) -> Verdict {
+        let Decide { txn, attempt, verdict } = *decide;
+        let tried = self.tried(txn, attempt);
+        tried.decision.get_or_insert(verdict);
+        let is_missing = |other: &&GroupId| **other != group && !tried.prepared.contains(other);
+        match tried.participants.iter().find(is_missing) {
+            Some(other) if verdict == Ending::Commit => {
+                Err(format!("{group} decides to commit {txn} {attempt:?}, which {other} has not prepared"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What a participant has logged as committed it has posted, once it has applied the entry.
+    fn pay(&mut self, applied: &Applied<'_>) -> Verdict {
+        let group = applied.group;
+        let Some(owed) = self.owed.get_mut(&group) else { return Ok(()) };
+        owed.retain(|txn, _| !self.paid.contains(&(group, *txn)));
+        match owed.iter().find(|(_, slot)| **slot < applied.until && applied.state.is_some()) {
+            Some((txn, slot)) => Err(format!("{group} commits {txn} at slot {slot}, and posts nothing")),
+            None => Ok(()),
+        }
     }
 
     fn resolve(&mut self, group: GroupId, resolve: &Resolve) -> Verdict {
@@ -130,7 +167,7 @@ impl Checker for Atomicity {
     fn on_entry(&mut self, chosen: &Chosen<'_>) -> Verdict {
         let Content::Commands(commands) = &chosen.entry.content else { return Ok(()) };
         commands.iter().try_for_each(|command| {
-            self.log(chosen.group, command).map_err(|text| format!("slot {}: {text}", chosen.slot))
+            self.log(chosen.group, chosen.slot, command).map_err(|text| format!("slot {}: {text}", chosen.slot))
         })
     }
 
@@ -138,7 +175,9 @@ impl Checker for Atomicity {
         if self.shape.is_none() {
             return Ok(());
         }
-        applied.posted.iter().try_for_each(|row| self.post(applied.group, row))
+        self.paid.extend(applied.posted.iter().map(|row| (applied.group, TxnId::from(&row.transfer))));
+        applied.posted.iter().try_for_each(|row| self.post(applied.group, row))?;
+        self.pay(applied)
     }
 
     fn at_end(&mut self, end: &End<'_>) -> Verdict {

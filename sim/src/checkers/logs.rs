@@ -162,6 +162,11 @@ impl Logs {
         self.logs.get(&node).and_then(|log| log.durable.get(&ballot)).map_or(0, |extent| extent.length)
     }
 
+    /// How much of a ballot's log a majority has or had on disk under it.
+    pub fn held(&self, ballot: Ballot) -> Slot {
+        Slot(self.sequences.get(&ballot).map_or(0, |sequence| sequence.held))
+    }
+
     /// Whether the entries of a replica up to `until` are chosen: a majority has or had them on disk.
     ///
     /// # Errors

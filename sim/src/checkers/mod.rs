@@ -4,10 +4,12 @@
 //! | number | property | file |
 //! |---|---|---|
 //! | 1 | ballots never go back and have one leader; what was told is on disk | [`ballots`] |
+//! | 1 | who leads has a majority of promises that count | [`elections`] |
 //! | 1 | one sequence per ballot, one value per slot, chosen by a majority of disks | [`agreement`] |
 //! | 2 | the committed prefix never changes | [`prefix`] |
 //! | 3 | equal state at equal position; log time never goes back | [`digests`] |
 //! | 4 | reads of an account are linearizable | [`reads`] |
+//! | 4 | a read is served behind all that was applied anywhere before it was sent | [`freshness`] |
 //! | 4 | rejections are observations, and justified | [`rejections`] |
 //! | 5 | strict serializability over all groups | [`serializable`] |
 //! | 6 | money is neither made nor lost, over all groups on a cut | [`conservation`] |
@@ -31,7 +33,9 @@ pub mod canary;
 pub mod conservation;
 pub mod contests;
 pub mod digests;
+pub mod elections;
 pub mod exactly_once;
+pub mod freshness;
 pub mod graph;
 pub mod levels;
 pub mod limits;
@@ -56,11 +60,11 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use drachma_protocol::ids::{GroupId, NodeId, Slot, TxnId};
+use drachma_protocol::ids::{GroupId, NodeId, Origin, Slot, TxnId};
 use drachma_protocol::ledger::model::{Account, Posted};
 use drachma_protocol::log::record::{Record, Recovered};
 use drachma_protocol::message::Message;
-use drachma_protocol::message::client::Request;
+use drachma_protocol::message::client::{Request, Response};
 use drachma_protocol::message::command::Entry;
 use drachma_protocol::message::operator::Totals;
 use drachma_protocol::role::{Address, Token};
@@ -132,6 +136,18 @@ pub struct Sent<'a> {
     pub bytes: usize,
     /// When, in simulated microseconds.
     pub at: u64,
+}
+
+/// A role answers a copy of a request.
+pub struct Reply<'a> {
+    /// Who answers.
+    pub from: Address,
+    /// Which copy.
+    pub to: Origin,
+    /// What it says.
+    pub response: &'a Response,
+    /// How much the replica there has applied.
+    pub applied: Slot,
 }
 
 /// A replica has applied more entries.
@@ -281,6 +297,16 @@ pub trait Checker {
         Ok(())
     }
 
+    /// A copy of a request leaves a client under this number.
+    fn on_copy(&mut self, _client: u32, _correlation: u64, _request: &Request) -> Verdict {
+        Ok(())
+    }
+
+    /// A role answers a client; it is not on its way yet.
+    fn on_reply(&mut self, _reply: &Reply<'_>) -> Verdict {
+        Ok(())
+    }
+
     /// A replica has applied more, and nobody has been told of it yet.
     fn on_applied(&mut self, _applied: &Applied<'_>) -> Verdict {
         Ok(())
@@ -320,21 +346,24 @@ pub struct Checkers {
 }
 
 impl Checkers {
-    /// Every checker of properties; [`liveness`] first, because the others' view of the end assumes it.
+    /// Every checker of properties. Those before [`liveness`] are right about the end of a run that never came to rest,
+    /// too; those behind it assume that it did.
     pub fn all() -> Checkers {
         let mut checkers = Checkers::none();
         checkers.checkers = vec![
-            Box::new(liveness::Liveness),
             Box::new(ballots::Ballots::default()),
+            Box::new(elections::Elections::default()),
             Box::new(agreement::Agreement::default()),
             Box::new(prefix::Prefix::default()),
             Box::new(digests::Digests::default()),
+            Box::new(liveness::Liveness),
             Box::new(ownership::Ownership::default()),
             Box::new(limits::Limits::default()),
             Box::new(exactly_once::ExactlyOnce::default()),
             Box::new(atomicity::Atomicity::default()),
             Box::new(conservation::Conservation),
             Box::new(levels::Levels::default()),
+            Box::new(freshness::Freshness::default()),
             Box::new(reads::Reads),
             Box::new(rejections::Rejections::default()),
             Box::new(serializable::Serializable),

@@ -1,13 +1,14 @@
 //! Carrying out what roles and clients want done.
 
+use drachma_protocol::ids::Slot;
 use drachma_protocol::ledger::output::TxnOutput;
 use drachma_protocol::message::command::Command;
 use drachma_protocol::message::{LocalMessage, Message, PaxosMessage, TxnMessage};
-use drachma_protocol::role::{Address, Effect, Input, TIMERS, Trace};
+use drachma_protocol::role::{Address, Effect, Input, RoleKind, TIMERS, Trace};
 
 use super::events::Event;
 use super::{World, name};
-use crate::checkers::{Class, Persisted, Sent};
+use crate::checkers::{Class, Persisted, Reply, Sent};
 use crate::client::Wish;
 use crate::coverage::{self, Kind, Wire};
 use crate::draw::{between, exponential, permille};
@@ -92,7 +93,17 @@ impl World<'_> {
                 host.fetches.push_back((after, Wanted { seat, from, until, bytes }));
                 self.fetch(node);
             }
-            Effect::Reply { to, response } => self.reply(from.node, to, &response),
+            Effect::Reply { to, response } => {
+                let place = self.nodes[node]
+                    .seats
+                    .iter()
+                    .find(|place| (place.address.group, place.address.role) == (from.group, RoleKind::Replica));
+                let applied = place.map_or(Slot(0), |place| place.applied);
+                let seen = Reply { from, to, response: &response, applied };
+                let found = self.checkers.ask(|checker| checker.on_reply(&seen));
+                self.check(found);
+                self.reply(from.node, to, &response);
+            }
             Effect::Again => {
                 let at = self.now + between(&mut self.rng, 1, LONGEST_AGAIN);
                 self.at(at, Event::Again { node, boot, seat });

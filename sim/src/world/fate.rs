@@ -210,6 +210,7 @@ impl World<'_> {
             return;
         }
         self.nodes[node].paused = false;
+        self.nodes[node].mix();
         self.arm_all(node);
         self.run_node(node);
     }

@@ -161,8 +161,10 @@ impl World<'_> {
                     self.healthy.insert(id);
                 }
                 1 if self.nodes[node].is_up() => {
-                    let from_clients = self.rng.chance(50);
-                    cut.extend(self.isolation(id, from_clients));
+                    let (from_clients, deaf) = (self.rng.chance(50), self.rng.chance(50));
+                    let links = self.isolation(id, from_clients);
+                    // One that hears nothing and is heard: whoever led must not go on for ever (hazard L7).
+                    cut.extend(links.into_iter().filter(|(_, to)| !deaf || *to == Endpoint::Node(id)));
                 }
                 _ => self.crash(node, Crash::Kill, 0),
             }

@@ -97,6 +97,8 @@ impl World<'_> {
         if let drachma_protocol::message::client::Call::Command(command) = &request.call {
             self.count(coverage::Kind::Command, coverage::command(command.kind));
         }
+        let found = self.checkers.ask(|checker| checker.on_copy(client, correlation, request));
+        self.check(found);
         let mut bytes = Vec::new();
         frame::encode(&mut bytes, Kind::Request, correlation, request);
         let link = (Endpoint::Client(client), Endpoint::Node(node));

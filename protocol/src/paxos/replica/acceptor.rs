@@ -239,7 +239,7 @@ impl Replica {
         self.leader = Some((node, heartbeat.ballot));
         let heard = Heard { ballot: heartbeat.ballot, node, succession: heartbeat.succession };
         effects.send_local(RoleKind::Leader, LocalMessage::Heard(heard));
-        if !self.has_promised(node, heartbeat.ballot, effects) {
+        if !is_planted(Bug::HeartbeatBelowPromise) && !self.has_promised(node, heartbeat.ballot, effects) {
             return;
         }
         let ack = HeartbeatAck { ballot: heartbeat.ballot, round: heartbeat.round, chosen: self.log.chosen() };

@@ -1,5 +1,6 @@
 //! Numbers 4, 8 and 12: what clients were told.
 
+use drachma_protocol::message::client::{Call, ReadCall, ReadDone};
 use drachma_protocol::message::command::Fence;
 
 use super::*;
@@ -176,4 +177,27 @@ fn what_one_client_reads_never_goes_back_and_has_its_own_writes() {
     assert_eq!(told(1, 11, 6), NOTHING, "of what another client read this checker says nothing");
     assert_eq!(told(0, 6, 2), ["levels"], "it had been told of 3");
     assert_eq!(told(0, 5, 2), NOTHING);
+}
+
+#[test]
+fn a_read_from_before_what_was_applied_elsewhere_when_it_was_sent_is_found() {
+    let served = |slot: u64| {
+        let mut story = Story::new();
+        story.happens(move |checker| {
+            if checker.name() != "freshness" {
+                return Ok(()); // Others would ask for the log.
+            }
+            let applied: Entry = from_slice(&entry(1, Vec::new())).unwrap();
+            checker.on_entry(&Chosen { group: G1, slot: Slot(4), entry: &applied })?;
+            let call = ReadCall { account: AccountId(1), deadline: Span(1), epoch: Epoch(1) };
+            checker.on_copy(1, 7, &Request { group: G1, call: Call::Read(call) })?;
+            checker.on_entry(&Chosen { group: G1, slot: Slot(5), entry: &applied })?;
+            let response = Response::Read(ReadDone { account: None, slot: Slot(slot) });
+            let (from, to) = (address(G1, 1, RoleKind::Replica), Origin { connection: 1, correlation: 7 });
+            checker.on_reply(&Reply { from, to, response: &response, applied: Slot(9) })
+        });
+        story.found()
+    };
+    assert_eq!(served(5), NOTHING);
+    assert_eq!(served(4), ["freshness"]);
 }

@@ -2,7 +2,8 @@
 
 use drachma_protocol::ids::{Ballot, DirectoryId, ReplicaId};
 use drachma_protocol::log::record::{AcceptRecord, LearnRecord, SynchroniseRecord};
-use drachma_protocol::message::paxos::{Accepted, Commit, HeartbeatAck, PaxosMessage, Prepare, Promise};
+use drachma_protocol::message::command::{LeaderStart, Member};
+use drachma_protocol::message::paxos::{Accepted, Commit, HeartbeatAck, PaxosMessage, Prepare, Promise, Synchronise};
 use drachma_protocol::role::{Effect, Effects, Gate, Gated};
 
 use super::*;
@@ -385,4 +386,76 @@ fn replicas_that_end_unequal_are_found_and_those_that_lag_are_not() {
     assert_eq!(story.found(), ["digests"]);
     story.replica(G1, 2).totals.applied = Slot(8);
     assert_eq!(story.found(), NOTHING);
+}
+
+/// What the checker of elections says of node 1 that leads after these promises: node, directory, doubtful.
+fn elected(promises: &[(u16, u128, bool)], to: u16) -> Vec<&'static str> {
+    let mut story = Story::new();
+    let member =
+        |n: u16| Member { replica: ReplicaId(u32::from(n)), node: NodeId(n), directory: DirectoryId(u128::from(n)) };
+    let members = Some((1..=3).map(member).collect());
+    let content = Content::LeaderStart(LeaderStart { ballot: ballot(1, 1), members });
+    let first = Entry { format: 1, time: LogTime(0), wall: 0, content };
+    let slot = Slot(0);
+    story.happens(move |checker| {
+        if checker.name() != "elections" {
+            return Ok(()); // Others would ask for the log.
+        }
+        checker.on_entry(&Chosen { group: G1, slot, entry: &first })
+    });
+    let mut says = |from: Address, to: u16, message: PaxosMessage| {
+        let (to, message) = (address(G1, to, RoleKind::Replica), Message::Paxos(message));
+        story.happens(move |checker| {
+            if checker.name() != "elections" {
+                return Ok(());
+            }
+            checker.on_message(&Sent { from, to, message: &message, bytes: 1, at: 0 })
+        });
+    };
+    for (node, directory, doubtful) in promises {
+        let promise = Promise {
+            ballot: ballot(2, 1),
+            accepted: Ballot::default(),
+            length: slot,
+            chosen: slot,
+            start: slot,
+            entries: Vec::new(),
+            last: true,
+            doubtful: *doubtful,
+            directory: DirectoryId(*directory),
+        };
+        let from = address(G1, *node, RoleKind::Replica);
+        let mut effects = Effects::new(from);
+        Gate::default().hold(NodeId(1), Gated::Promise(promise), &mut effects);
+        let Some(Effect::Send { message: Message::Paxos(message), .. }) = effects.pop() else { panic!("it sends") };
+        says(from, 1, message);
+    }
+    let (ballot, entries) = (ballot(2, 1), Vec::new());
+    let message = Synchronise { ballot, from: slot, start: slot, entries, last: true, chosen: slot, nonce: 0 };
+    says(address(G1, 1, RoleKind::Leader), to, PaxosMessage::Synchronise(message));
+    story.found()
+}
+
+#[test]
+fn a_leader_whom_too_few_have_elected_is_found() {
+    assert_eq!(elected(&[(1, 1, false), (2, 2, false)], 2), NOTHING);
+    assert_eq!(elected(&[(1, 1, false)], 1), ["elections"], "one of three");
+    assert_eq!(elected(&[(1, 1, false), (2, 2, true)], 1), ["elections"], "one of them in doubt (hazard S28)");
+    assert_eq!(elected(&[(1, 1, false), (2, 2, true), (3, 3, true)], 1), NOTHING, "nobody is missing");
+    assert_eq!(elected(&[(1, 1, false), (2, 7, false)], 1), ["elections"], "another directory (hazard S25)");
+    assert_eq!(elected(&[(1, 1, false), (2, 2, false), (3, 7, false)], 3), ["elections"], "and made part of it");
+}
+
+#[test]
+fn s19_a_leader_that_counts_what_was_accepted_under_another_ballot_is_found() {
+    let told = |chosen: u64| {
+        let mut disks = Disks::new();
+        (1..=2).for_each(|node| disks.stores(node, synchronise(1, 0, "a b", 0)));
+        disks.stores(1, synchronise(2, 0, "a b c", 0));
+        let commit = |chosen| PaxosMessage::Commit(Commit { ballot: ballot(2, 1), chosen: Slot(chosen) });
+        disks.sends(1, RoleKind::Leader, commit(1));
+        disks.sends(1, RoleKind::Leader, commit(chosen));
+        disks.found()
+    };
+    assert_eq!((told(1), told(2)), (vec![], vec!["agreement"]));
 }

@@ -1,7 +1,7 @@
 //! Numbers 6, 7, 9 and 10: what groups posted and what their logs say.
 
 use drachma_protocol::ids::{Age, Attempt, Ballot, ReplicaId};
-use drachma_protocol::message::command::{Begin, Decide, Forget, Resolve, Verdict as Ending};
+use drachma_protocol::message::command::{Begin, Decide, Forget, Prepare, Resolve, Verdict as Ending};
 
 use super::*;
 
@@ -105,6 +105,17 @@ impl Try {
         })
     }
 
+    fn prepare(&self) -> Command {
+        Command::Prepare(Prepare {
+            txn: self.txn(),
+            attempt: self.attempt,
+            age: Age::default(),
+            participants: vec![G1, G2],
+            transfer: self.transfer,
+            deadline: Span(1),
+        })
+    }
+
     fn decide(&self, verdict: Ending) -> Command {
         Command::Decide(Decide { txn: self.txn(), attempt: self.attempt, verdict })
     }
@@ -122,14 +133,18 @@ impl Try {
 fn logs(steps: &[(GroupId, Command, Option<Sides>)]) -> Vec<&'static str> {
     let mut story = Story::new();
     let t = Try::new(0).transfer;
-    for (group, command, sides) in steps {
+    for (slot, (group, command, sides)) in (0..).zip(steps) {
         let bytes: Entry = from_slice(&entry(1, vec![command.clone()])).unwrap();
         let (group, sides) = (*group, *sides);
         story.happens(move |checker| {
-            checker.on_entry(&Chosen { group, slot: Slot(0), entry: &bytes })?;
+            if checker.name() != "atomicity" {
+                return Ok(()); // Others would ask for the records of the log.
+            }
+            checker.on_entry(&Chosen { group, slot: Slot(slot), entry: &bytes })?;
             let posted: Vec<Posted> =
                 sides.into_iter().map(|sides| Posted { transfer: t, sides, posted_at: LogTime(0) }).collect();
-            let (node, from, until) = (NodeId(1), Slot(0), Slot(0));
+            let (node, from, until) = (NodeId(1), Slot(slot), Slot(slot + 1));
+            let totals = totals(slot + 1);
             checker.on_applied(&Applied {
                 node,
                 group,
@@ -138,7 +153,7 @@ fn logs(steps: &[(GroupId, Command, Option<Sides>)]) -> Vec<&'static str> {
                 entries: &[],
                 posted_from: 0,
                 posted: &posted,
-                state: None,
+                state: Some(State { totals: &totals, time: LogTime(0) }),
             })
         });
     }
@@ -155,6 +170,7 @@ fn a_transaction_by_the_book_passes() {
         (G1, first.decide(Ending::Abort), None),
         (G2, first.resolve(Ending::Abort), None),
         (G1, second.begin(), None),
+        (G2, second.prepare(), None),
         (G1, second.decide(Ending::Commit), debit),
         (G1, second.decide(Ending::Abort), None), // A second decision is void.
         (G2, second.resolve(Ending::Commit), credit),
@@ -187,13 +203,32 @@ fn logs_that_do_not_agree_on_the_end_of_an_attempt_are_found() {
 }
 
 #[test]
+fn a_commit_without_a_prepare_of_its_attempt_and_one_that_posts_nothing_are_found() {
+    let (first, second) = (Try::new(1), Try::new(2));
+    let (debit, credit) = (Some(Sides::Debit), Some(Sides::Credit));
+    let logged = |prepare: Command, sides: Option<Sides>| {
+        logs(&[
+            (G1, second.begin(), None),
+            (G2, prepare, None),
+            (G1, second.decide(Ending::Commit), debit),
+            (G2, second.resolve(Ending::Commit), sides),
+        ])
+    };
+    assert_eq!(logged(second.prepare(), credit), NOTHING);
+    assert_eq!(logged(first.prepare(), credit), ["atomicity"], "the vote was for an older attempt");
+    assert_eq!(logged(second.prepare(), None), ["atomicity"], "what it held was lost");
+}
+
+#[test]
 fn a_commit_that_is_forgotten_too_early_is_found() {
     let t = Try::new(1);
     let (begin, decide) = ((G1, t.begin(), None), (G1, t.decide(Ending::Commit), Some(Sides::Debit)));
     let resolve = (G2, t.resolve(Ending::Commit), Some(Sides::Credit));
     let forget = (G1, t.forget(), None);
-    assert_eq!(logs(&[begin.clone(), decide.clone(), forget.clone(), resolve.clone()]), ["atomicity"]);
-    assert_eq!(logs(&[begin, decide, resolve, forget]), NOTHING);
+    let prepare = (G2, t.prepare(), None);
+    let early = [begin.clone(), prepare.clone(), decide.clone(), forget.clone(), resolve.clone()];
+    assert_eq!(logs(&early), ["atomicity"]);
+    assert_eq!(logs(&[begin, prepare, decide, resolve, forget]), NOTHING);
 }
 
 #[test]
