@@ -12,6 +12,7 @@ use crate::network::{Arrival, Link};
 
 /// Something that happens at a point in time. Those with a boot belong to one run of a process.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all that happens is frames")]
 pub(super) enum Event {
     /// What arrives of a frame, damaged already.
     Frame {

@@ -194,12 +194,12 @@ impl Node {
 
     fn run(&mut self, drive: Drive, standing: bool, inputs: VecDeque<(RoleKind, Input)>) -> Vec<Said> {
         let mut run = Run { node: self, drive, standing, inputs, again: false, said: Vec::new() };
-        run.to_rest();
+        run.until_rest();
         let said = run.said;
         let log = self.disk.log();
-        for slot in 0..log.len() {
-            let own = self.replica.entry(Slot(slot as u64));
-            assert!(own.is_none_or(|own| *own == **log[slot]), "what is in memory is what was written");
+        for (slot, written) in (0..).map(Slot).zip(log) {
+            let own = self.replica.entry(slot);
+            assert!(own.is_none_or(|own| *own == **written), "what is in memory is what was written");
         }
         said
     }
@@ -207,7 +207,7 @@ impl Node {
 
 impl Run<'_> {
     /// Hands in what has come, then a turn, until nothing moves.
-    fn to_rest(&mut self) {
+    fn until_rest(&mut self) {
         loop {
             while let Some((role, input)) = self.inputs.pop_front() {
                 self.step(role, input);
