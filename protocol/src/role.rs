@@ -270,6 +270,31 @@ impl Effects {
     }
 }
 
+/// Answers that many get at once: a slice goes at each turn, so that telling all does not stall the group.
+#[derive(Clone, Debug, Default)]
+pub struct Answers(VecDeque<(Origin, Response)>);
+
+impl Answers {
+    /// So many a step.
+    const SLICE: usize = 1024;
+
+    /// Answers these, the first slice at once.
+    pub fn tell(&mut self, answers: impl IntoIterator<Item = (Origin, Response)>, effects: &mut Effects) {
+        self.0.extend(answers);
+        self.on_turn(effects);
+    }
+
+    /// The next slice.
+    pub fn on_turn(&mut self, effects: &mut Effects) {
+        for (to, response) in self.0.drain(..self.0.len().min(Self::SLICE)) {
+            effects.reply(to, response);
+        }
+        if !self.0.is_empty() {
+            effects.push(Effect::Again);
+        }
+    }
+}
+
 /// A pure state machine.
 pub trait Role {
     /// Takes one input at `now`, which never goes back, and says what is to be done.
@@ -387,5 +412,33 @@ impl Gate {
             };
             effects.send_paxos(node, RoleKind::Leader, message);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::client::Why;
+
+    #[test]
+    fn many_answers_leave_in_slices_and_none_is_lost() {
+        let me = Address { node: NodeId(1), group: GroupId(1), role: RoleKind::Leader };
+        let all = (0..3000).map(|n| (Origin { connection: 1, correlation: n }, Response::refused(Why::NotLeader)));
+        let (mut answers, mut effects, mut told) = (Answers::default(), Effects::new(me), Vec::new());
+        answers.tell(all, &mut effects);
+        for slice in [1024, 1024, 952, 0] {
+            let before = told.len();
+            let mut again = false;
+            while let Some(effect) = effects.pop() {
+                match effect {
+                    Effect::Reply { to, .. } => told.push(to.correlation),
+                    Effect::Again => again = true,
+                    other => panic!("{other:?}"),
+                }
+            }
+            assert_eq!((told.len() - before, again), (slice, told.len() < 3000));
+            answers.on_turn(&mut effects);
+        }
+        assert!(told.iter().copied().eq(0..3000));
     }
 }

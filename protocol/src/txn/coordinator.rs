@@ -22,7 +22,7 @@ use crate::message::local::{Follow, LocalMessage, Serve};
 use crate::message::txn::{Redirect, TxnMessage};
 use crate::placement::map::ShardMap;
 use crate::rng::Rng;
-use crate::role::{Address, Effects, Input, Role, RoleKind};
+use crate::role::{Address, Answers, Effects, Input, Role, RoleKind};
 use crate::time::{Span, Time};
 
 use super::TxnConfig;
@@ -53,6 +53,8 @@ struct Desk {
     rng: Rng,
     // Numbers attempts. Never starts again, so that an attempt is unique even if a ballot were served twice.
     number: u64,
+    // Of a leadership that is over.
+    answers: Answers,
     resend: Span,
     limit: usize,
     peer_limit: usize,
@@ -114,6 +116,7 @@ impl Coordinator {
             peers: Peers::new(config.routes, patience),
             rng: Rng::new(config.seed),
             number: 0,
+            answers: Answers::default(),
             resend: config.resend,
             limit: config.limit,
             peer_limit: config.peer_limit,
@@ -147,7 +150,7 @@ impl Coordinator {
 
     fn become_following(&mut self, follow: Follow, effects: &mut Effects) {
         if let Phase::Serving(serving) = &mut self.phase {
-            serving.stop(&refused(&follow), effects);
+            serving.stop(&refused(&follow), &mut self.desk.answers, effects);
         }
         self.phase = Phase::Following(follow);
     }
@@ -201,6 +204,7 @@ impl Role for Coordinator {
             Input::Request { origin, request } => self.on_request(now, origin, request, effects),
             Input::Link { node, up } => self.desk.peers.link(node, up),
             Input::Timer | Input::Turn => {
+                self.desk.answers.on_turn(effects);
                 if let Phase::Serving(serving) = &mut self.phase {
                     let mut cx = Cx { now, desk: &mut self.desk, effects };
                     serving.on_timer(&mut cx);

@@ -62,7 +62,9 @@ impl Atomicity {
             Command::Decide(decide) => self.decide(group, decide)?,
             Command::Resolve(resolve) => {
                 self.resolve(group, resolve)?;
-                let is_told = self.coordinator(resolve.txn) != Some(group);
+                // A copy that went astray to a group that takes no part has no consequence there.
+                let is_told = self.coordinator(resolve.txn) != Some(group)
+                    && self.tried(resolve.txn, resolve.attempt).participants.contains(&group);
                 if is_told && resolve.verdict == Ending::Commit && !self.paid.contains(&(group, resolve.txn)) {
                     self.owed.entry(group).or_default().insert(resolve.txn, slot);
                 }

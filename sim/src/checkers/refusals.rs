@@ -35,7 +35,7 @@ fn is_refusal(bad: &BadRecord, response: &Response) -> bool {
         Response::Refused(_) => true,
         Response::Transfers(done) => {
             done.items.len() == bad.transfers.len()
-                && done.items.iter().all(|item| item.result == TransferResult::Moved)
+                && done.items.iter().all(|item| matches!(item.result, TransferResult::Moved | TransferResult::Unknown))
         }
         Response::Created(done) => done.results.iter().all(|result| *result == CreateResult::Moved),
         _ => false,

@@ -76,12 +76,11 @@ impl Leader {
     }
 
     /// This role no longer leads: whoever waits asks another one, under the same id.
-    pub(super) fn refuse_all(&self, leading: Leading, effects: &mut Effects) {
+    pub(super) fn refuse_all(&mut self, leading: Leading, effects: &mut Effects) {
+        let refusal = self.refusal();
         let waiting = leading.waiting.into_values().map(|waiting| waiting.origin);
         let all = waiting.chain(leading.batch.into_origins()).chain(leading.rounds.into_origins());
-        for origin in all {
-            effects.reply(origin, self.refusal());
-        }
+        self.answers.tell(all.map(|origin| (origin, refusal.clone())), effects);
     }
 }
 

@@ -21,7 +21,7 @@ use crate::message::{LocalMessage, Message, PaxosMessage};
 use crate::planted::{Bug, is_planted};
 use crate::quorum::Quorum;
 use crate::rng::Rng;
-use crate::role::{Address, Effects, Input, Role, RoleKind};
+use crate::role::{Address, Answers, Effects, Input, Role, RoleKind};
 use crate::time::{Span, Time};
 
 use super::replica_on;
@@ -71,6 +71,8 @@ pub struct Leader {
     // It has looked for a quorum and found none.
     no_quorum: bool,
     elections: u64,
+    // Of a leadership that is over.
+    answers: Answers,
     state: State,
 }
 
@@ -101,6 +103,7 @@ impl Leader {
             down: BTreeSet::new(),
             no_quorum: false,
             elections: 0,
+            answers: Answers::default(),
             state: State::Following { until: Time(0) + config.heartbeat + Span(patience) },
             config,
         }
@@ -272,6 +275,7 @@ impl Leader {
     }
 
     fn on_turn(&mut self, effects: &mut Effects) {
+        self.answers.on_turn(effects);
         if matches!(self.state, State::Leading(_)) {
             self.start_read_round(effects);
             self.propose(effects);

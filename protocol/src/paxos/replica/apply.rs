@@ -18,6 +18,7 @@ const SLICE: usize = 512;
 impl Replica {
     /// One slice of applying, then what it yielded.
     pub(super) fn on_turn(&mut self, effects: &mut Effects) {
+        self.answers.on_turn(effects);
         let mut outputs = Vec::new();
         let mut budget = SLICE;
         while budget > 0 {

@@ -20,7 +20,7 @@ use crate::log::record::Recovered;
 use crate::message::client::{Call, Refused, Request, Response, Why};
 use crate::message::local::Follow;
 use crate::message::{LocalMessage, Message, PaxosMessage};
-use crate::role::{Address, Effects, Gate, Input, Role, RoleKind, Token};
+use crate::role::{Address, Answers, Effects, Gate, Input, Role, RoleKind, Token};
 use crate::time::{LogTime, Span, Time};
 
 use super::replica_on;
@@ -81,6 +81,8 @@ pub struct Replica {
     // What the leader was last told.
     told: Option<(Option<LogTime>, Option<Slot>)>,
     reads: reads::Reads,
+    // Of reads that it cannot serve any more.
+    answers: Answers,
     #[cfg(feature = "planted")]
     captured: Vec<planted::Captured>,
     now: Time,
@@ -122,6 +124,7 @@ impl Replica {
             hint: Follow { leader: None, no_quorum: false },
             told: None,
             reads: reads::Reads::default(),
+            answers: Answers::default(),
             #[cfg(feature = "planted")]
             captured: Vec::new(),
             now: Time(0),

@@ -166,9 +166,8 @@ impl Replica {
         let reads = std::mem::take(&mut self.reads);
         let confirmed = reads.confirmed.into_iter().flat_map(|reads| reads.reads);
         let parked = reads.parked.into_values().flat_map(|parked| parked.tickets).map(|(ticket, _)| ticket);
-        for ticket in confirmed.chain(parked) {
-            effects.reply(ticket.origin, self.not_leader());
-        }
+        let refusal = self.not_leader();
+        self.answers.tell(confirmed.chain(parked).map(|ticket| (ticket.origin, refusal.clone())), effects);
     }
 
     /// The outcome of an id, as far as it is known.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::ids::Origin;
 use crate::ledger::model::{ItemResult, Outcome, TransferResult};
 use crate::message::client::{Refused, Response, TransfersDone};
-use crate::role::Effects;
+use crate::role::{Answers, Effects};
 use crate::time::Time;
 
 /// One transfer of one request.
@@ -72,10 +72,9 @@ impl Requests {
     }
 
     /// None of them will be answered here.
-    pub(super) fn refuse_all(&mut self, refused: &Refused, effects: &mut Effects) {
+    pub(super) fn refuse_all(&mut self, refused: &Refused, answers: &mut Answers, effects: &mut Effects) {
         self.waiting = 0;
-        for open in std::mem::take(&mut self.open).into_values() {
-            effects.reply(open.origin, Response::Refused(refused.clone()));
-        }
+        let open = std::mem::take(&mut self.open).into_values();
+        answers.tell(open.map(|open| (open.origin, Response::Refused(refused.clone()))), effects);
     }
 }

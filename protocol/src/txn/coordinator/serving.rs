@@ -15,7 +15,7 @@ use crate::message::command::{Begin, ClientCommand, Command, Decide, Prepare, Re
 use crate::message::local::LocalMessage;
 use crate::message::txn::{Inquire, Redirect, Resolved, TxnMessage, Vote, VoteKind};
 use crate::planted::{Bug, is_planted};
-use crate::role::{Address, Effect, Effects, RoleKind};
+use crate::role::{Address, Answers, Effect, Effects, RoleKind};
 use crate::time::{LogTime, Span, Time};
 use crate::txn::inquiry::{self, Answer, Known, Takeover};
 use crate::txn::label;
@@ -128,8 +128,8 @@ impl Serving {
     }
 
     /// Refuses whatever waits: another leader will know what became of it.
-    pub(super) fn stop(&mut self, refused: &Refused, effects: &mut Effects) {
-        self.requests.refuse_all(refused, effects);
+    pub(super) fn stop(&mut self, refused: &Refused, answers: &mut Answers, effects: &mut Effects) {
+        self.requests.refuse_all(refused, answers, effects);
     }
 
     /// A batch of transfers to other groups; each is a transaction of its own.
