@@ -14,7 +14,9 @@ use drachma_protocol::rng::Rng;
 use drachma_protocol::time::Span;
 
 use crate::checkers::Checkers;
+use crate::clock::Drift;
 use crate::faults::Swarm;
+use crate::network::NetworkOptions;
 use crate::run::Simulation;
 use crate::shape::Shape;
 use crate::world::World;
@@ -85,15 +87,16 @@ fn local_network(rng: &mut Rng) -> Swarm {
     (shape.heartbeat, shape.leader_timeout) = TIMERS;
     swarm.shape = shape;
     swarm.kinds.clear();
-    let network = &mut swarm.network;
-    (network.mean_delay, network.in_order) = (200, true);
-    (network.loss, network.duplicate, network.straggler) = (0, 0, 0);
+    (swarm.drift, swarm.stranger, swarm.echoes) = (Drift::None, false, 0);
+    swarm.network = NetworkOptions::calm(200);
     (swarm.disk.mean_sync, swarm.disk.slow, swarm.disk.torn) = (500, 0, 0);
     let clients = &mut swarm.clients;
     (clients.mean_pause, clients.operations, clients.in_flight) = (5_000, u64::MAX, 1);
     (clients.reads, clients.across, clients.largest_amount, clients.largest_batch) = (0, 0, 1, 1);
     (clients.timeout, clients.deadline) = (PATIENCE, 2_000_000);
     (clients.second_copy, clients.give_up, clients.shared_ids) = (0, 0, 0);
+    (clients.bank, clients.ledger, clients.snapshots, clients.mischief, clients.sessions) = (0, 0, 0, 0, 0);
+    (clients.late_copies, clients.hurried, clients.bursts, clients.restarts, clients.doubles) = (0, 0, 0, 0, 0);
     swarm.client_count = 8;
     swarm.safety = 60_000_000;
     swarm

@@ -15,9 +15,15 @@
 //! | 6 | money is neither made nor lost, over all groups on a cut | [`conservation`] |
 //! | 7 | no account beyond its limit, at any posting | [`limits`] |
 //! | 8 | exactly once, and answers are final | [`exactly_once`] |
+//! | 8 | of several contents under one id one at most has its own outcome | [`contests`] |
+//! | 8 | a lookup tells what everybody is told | [`lookups`] |
+//! | 8 | nothing runs under a session that its group does not know | [`sessions`] |
 //! | 9 | transactions commit in every group or in none, and nothing is left over | [`atomicity`] |
 //! | 10 | every account has one owner, and only that one posts to it | [`ownership`] |
 //! | 12 | what one client reads never goes back and has its own writes | [`levels`] |
+//! | | accounts are as they were created, and as was answered | [`accounts`] |
+//! | | what is malformed or misplaced is refused and changes nothing | [`refusals`] |
+//! | | the invariants of the workloads | [`workloads`] |
 //! | 15 | once healed, everything ends | [`liveness`] |
 //! | 16 | memory, log and messages are bounded | [`bounds`] |
 //!

@@ -141,7 +141,7 @@ fn an_answer_that_does_not_agree_with_what_was_posted_is_found() {
     assert_eq!(lost.posted(t, Sides::Both).found(), NOTHING);
     let mut surprise = Story::new();
     surprise.rejected(t, 1, 2, Reason::Fenced).posted(t, Sides::Both);
-    assert_eq!(surprise.found(), ["exactly once"]);
+    assert_eq!(surprise.found(), ["exactly once", "rejections"], "and nobody had fenced it");
 }
 
 #[test]

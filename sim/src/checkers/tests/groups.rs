@@ -278,7 +278,7 @@ fn accounts_and_postings_in_the_wrong_group_are_found() {
     strange.replica(G2, 0).accounts.push(account(AccountId(1), 0, 10));
     strange.replica(G2, 1).accounts.push(account(AccountId(1), 0, 10));
     strange.replica(G2, 2).accounts.push(account(AccountId(1), 0, 10));
-    assert_eq!(strange.found(), ["ownership"]);
+    assert_eq!(strange.found(), ["ownership", "accounts"]);
     let mut nowhere = Story::new();
     for index in 0..3 {
         nowhere.replica(G1, index).accounts.remove(4);
