@@ -396,6 +396,17 @@ impl Gate {
         self.held.clear();
     }
 
+    /// Whether the next that may leave says as much and more: one sync may confirm thousands of entries, and of the
+    /// lengths of one log the last is enough.
+    fn is_superseded(&self, node: NodeId, gated: &Gated) -> bool {
+        match (gated, self.held.front()) {
+            (Gated::Accepted(this), Some((token, to, Gated::Accepted(next)))) => {
+                *token <= self.persisted && *to == node && next.ballot == this.ballot && next.length >= this.length
+            }
+            _ => false,
+        }
+    }
+
     fn release(&mut self, effects: &mut Effects) {
         while let Some((token, _, gated)) = self.held.front() {
             let early = match gated {
@@ -406,6 +417,9 @@ impl Gate {
                 return;
             }
             let Some((_, node, gated)) = self.held.pop_front() else { return };
+            if self.is_superseded(node, &gated) {
+                continue;
+            }
             let message = match gated {
                 Gated::Promise(promise) => PaxosMessage::Promise(Durable(promise)),
                 Gated::Accepted(accepted) => PaxosMessage::Accepted(Durable(accepted)),

@@ -11,6 +11,7 @@ use drachma_protocol::role::{RoleKind, Token};
 
 use super::{Checker, Persisted, Restarted, Sent, Verdict};
 use crate::faults::Swarm;
+use crate::shape::Shape;
 
 /// See the module.
 #[derive(Default)]
@@ -112,6 +113,8 @@ impl Checker for Ballots {
         match (sent.from.role, message) {
             // Asking its own replica is how a ballot becomes durable; before that nobody knows it.
             (RoleKind::Leader, PaxosMessage::Prepare(_)) if sent.to.node == node => Ok(()),
+            // A directory that was formatted anew has forgotten its ballots; nobody who knows the members hears it.
+            (RoleKind::Leader, PaxosMessage::Prepare(prepare)) if prepare.directory != Shape::directory(node) => Ok(()),
             (RoleKind::Leader, PaxosMessage::Prepare(prepare)) => {
                 let ballot = prepare.ballot;
                 self.leads(node, group, ballot)?;
