@@ -334,7 +334,9 @@ impl Swarm {
         let late = self.network.straggler_delay * u64::from(self.network.straggler > 0)
             + self.network.mean_delay * 20 * 20 * u64::from(self.network.duplicate > 0);
         let election = 4 * 4 * self.shape.leader_timeout.0;
-        let request = self.clients.deadline + self.clients.timeout;
+        // A client may ask every node of the group in vain before the one that leads, and wait for each.
+        let nodes = self.shape.groups.iter().map(|(_, nodes)| nodes.len() as u64).max().unwrap_or(1);
+        let request = self.clients.deadline + self.clients.timeout * nodes;
         let pause = (8 * self.shape.inquire_after.0).max(16 * self.shape.resend.0);
         let sync = 1_000 * self.disk.mean_sync;
         late + sync + election + 2 * (request + pause) + 1_000_000

@@ -87,8 +87,9 @@ impl ClientOptions {
             late_copies: pick(rng, &[0, 0, 10, 100]),
             late_delay: pick(rng, &[100_000, 1_000_000, 8_000_000]),
             hurried: pick(rng, &[0, 0, 20, 200]),
-            bursts: pick(rng, &[0, 0, 2, 5]),
-            burst: pick(rng, &[20, 40, 100]),
+            // The operations of a burst may begin bursts: less than one each, or the load grows without end.
+            bursts: pick(rng, &[0, 0, 1, 1]),
+            burst: pick(rng, &[20, 40, 70]),
             restarts: pick(rng, &[0, 0, 5, 30]),
             doubles: pick(rng, &[0, 0, 100]),
         }

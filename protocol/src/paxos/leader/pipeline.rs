@@ -37,7 +37,7 @@ const KEEP_BYTES: usize = 8 * 1024 * 1024;
 const COMMIT_AFTER: Span = Span::from_millis(2);
 /// A follower that lacks entries gets so many at once, and as many bytes as a part has; it asks for the rest when it has
 /// these. A leader's step stays short however far a follower is behind.
-const RESEND_SLOTS: usize = 512;
+const RESEND_SLOTS: usize = 64;
 /// The same entries are sent again to the same follower at most so often.
 const RESEND_AFTER: Span = Span::from_millis(10);
 
