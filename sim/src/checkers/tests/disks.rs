@@ -197,7 +197,7 @@ fn a_candidate_whose_ballot_is_not_durable_and_a_follower_of_two_are_found() {
         if is_synced {
             disks.syncs(1);
         }
-        let (accepted, slot, directory) = (Ballot::default(), Slot(0), crate::shape::Shape::directory(NodeId(1)));
+        let (accepted, slot, directory) = (Ballot::default(), Slot(0), Shape::directory(NodeId(1)));
         let prepare = Prepare { ballot: ballot(3, 1), accepted, length: slot, chosen: slot, directory };
         disks.sends(1, RoleKind::Leader, PaxosMessage::Prepare(prepare));
         disks.found()
