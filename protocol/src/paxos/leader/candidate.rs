@@ -158,6 +158,8 @@ impl Leader {
     pub(super) fn on_promise(&mut self, node: NodeId, promise: Promise, effects: &mut Effects) {
         if !self.admitted(node, promise.directory) {
             effects.note("ignore_foreign", format!("{node} promises with a directory that was not admitted"));
+            // What is chosen it may know: so it learns that it is none of the group's.
+            self.hint_chosen(node, promise.chosen, effects);
             return;
         }
         let own = self.config.node;

@@ -192,7 +192,7 @@ impl Leader {
     }
 
     /// Tells a replica that it has something to learn, from the replica on this node.
-    fn hint_chosen(&self, node: NodeId, from: Slot, effects: &mut Effects) {
+    pub(super) fn hint_chosen(&self, node: NodeId, from: Slot, effects: &mut Effects) {
         let State::Leading(leading) = &self.state else { return };
         let hint = ChosenEntries { start: from, entries: Vec::new(), chosen: leading.log.chosen() };
         effects.send_paxos(node, RoleKind::Replica, PaxosMessage::ChosenEntries(hint));
