@@ -446,7 +446,7 @@ pub struct CheckArgs {
     /// Search with so many threads [default: 2; with `--depth` 1, since only then nothing just below it is left out]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
-    /// Visit states by their distance from the beginning: a counterexample is a shortest one [default]
+    /// Visit states by their distance from the beginning: a counterexample is a shortest one (the default)
     #[arg(long, group = "order")]
     pub bfs: bool,
     /// Visit states depth first: less memory

@@ -1,6 +1,6 @@
 //! Known bugs that can be planted, one at a time, to test those that hunt for bugs.
 //!
-//! A build with the feature `planted` has them all, asleep; [`plant`] wakes one, for the whole process. Every other build
+//! A build with the feature `planted` has them all, asleep; `plant` wakes one, for the whole process. Every other build
 //! has none: [`is_planted`] is then the constant `false`, and what it guards is not compiled into the program. A node
 //! refuses to start from a build that has the feature.
 //!

@@ -1,7 +1,7 @@
 //! What happened how often: every kind of fault, message, refusal, row, timer and event that exists, so that a hunt can
 //! show that none of them never occurred.
 //!
-//! The lists come from the types. Where a type does not list its variants itself, [`names`] does, and a variant that is
+//! The lists come from the types. Where a type does not list its variants itself, the macro `names` does, and a variant that is
 //! missing there does not compile. Names of events are strings; one that is not listed is a finding of the world.
 
 use std::fmt;

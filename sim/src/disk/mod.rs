@@ -45,7 +45,7 @@ pub enum Crash {
 /// What a device has in store for whoever asks it next.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Trouble {
-    /// There is no room for another segment, until [`Disk::relieve`].
+    /// There is no room for another segment, until it is relieved.
     Full,
     /// After so many good syncs one fails.
     FailedSync(u32),
