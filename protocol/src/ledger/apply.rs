@@ -1,9 +1,12 @@
 //! An entry in the making: its commands are decoded and carried out one by one, in slices.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::Ledger;
 use super::model::{Account, BATCH_LIMIT, CreateResult, ItemResult, NewAccount, Transfer};
+use super::operations::Transaction;
 use super::output::{ClientOutput, CommandResult, Output};
 use super::queue::Asker;
 use super::sessions::Sequence;
@@ -42,7 +45,12 @@ enum Job {
     Transfers(Box<TransferBatch>),
     Accounts(Box<AccountBatch>),
     Forget(std::vec::IntoIter<(TxnId, Attempt)>),
+    /// What is left of the steps that a large transaction counts for: it was carried out in one.
+    Rest(usize),
 }
+
+/// Operations of a transaction that count for one step.
+const OPERATIONS_PER_STEP: usize = 4;
 
 #[derive(Clone)]
 struct TransferBatch {
@@ -187,9 +195,9 @@ impl Ledger {
     pub(super) fn advance(&mut self, work: &mut Work, outputs: &mut Vec<Output>) -> bool {
         if work.expiring {
             work.expiring = self.expire_one(outputs);
-        } else if let Some((key, place)) = self.wake.pop() {
-            self.reconsider(key, outputs);
-            self.stir(place, Some(key));
+        } else if let Some((turn, spot)) = self.wake.pop() {
+            self.reconsider(turn, outputs);
+            self.stir(spot, Some(turn));
         } else if let Some(start) = work.start.take() {
             self.lead(start);
         } else if let Some(job) = work.job.take() {
@@ -217,6 +225,18 @@ impl Ledger {
             Command::Client(command) => match self.open(place, &command) {
                 Ok(Opened::Job(job)) => return self.go_on(job, outputs),
                 Ok(Opened::Done(result)) => outputs.push(client(place, result)),
+                Ok(Opened::Transaction(transaction)) => {
+                    let asker = Asker { command: place, index: 0, alone: true, session: command.session };
+                    let deadline = self.time + command.deadline;
+                    let (work, result) = (transaction.operations.len(), self.transact(transaction, asker, deadline));
+                    if let Some(session) = command.session {
+                        self.sessions.touch(session, command.sequence, self.time);
+                    }
+                    if let Some(result) = result {
+                        outputs.push(client(place, CommandResult::Transaction(result)));
+                    }
+                    return rest_of(work);
+                }
                 Err(why) => outputs.push(client(place, CommandResult::Refused(why))),
             },
             Command::Begin(begin) => self.begin_transaction(begin, outputs),
@@ -267,7 +287,14 @@ impl Ledger {
                 Ok(Opened::Job(Job::Transfers(Box::new(batch))))
             }
             // The coordinator takes these apart; they are never logged as they came.
-            CommandKind::Transact => Err(Why::Malformed),
+            CommandKind::Transact | CommandKind::TransactOver => Err(Why::Malformed),
+            CommandKind::Transaction => {
+                if command.session.is_some_and(|session| !self.knows(session)) {
+                    return Err(Why::UnknownSession);
+                }
+                let transaction: Arc<Transaction> = from_slice(&command.body).map_err(|_| Why::Malformed)?;
+                Ok(Opened::Transaction(transaction))
+            }
             CommandKind::CreateAccounts => {
                 let session = command.session.ok_or(Why::UnknownSession)?;
                 if !self.knows(session) {
@@ -300,6 +327,7 @@ impl Ledger {
                 self.transactions.forget(txn, attempt, self.group);
                 Some(Job::Forget(ended))
             }
+            Job::Rest(steps) => rest_of(steps.saturating_sub(1) * OPERATIONS_PER_STEP),
         }
     }
 
@@ -322,7 +350,7 @@ impl Ledger {
         }
         if let Some((transfer, digest)) = batch.body.items.get(batch.next) {
             let index = batch.next as u32;
-            let asker = Asker { command: batch.command, index, session: batch.session };
+            let asker = Asker { command: batch.command, index, alone: false, session: batch.session };
             match self.submit(transfer, *digest, asker, batch.deadline) {
                 Submitted::Committed => {}
                 Submitted::Waits => batch.waiting += 1,
@@ -385,8 +413,14 @@ impl Ledger {
     }
 }
 
+fn rest_of(operations: usize) -> Option<Job> {
+    let steps = operations / OPERATIONS_PER_STEP;
+    (steps > 0).then_some(Job::Rest(steps))
+}
+
 /// What the envelope of a client's command leads to.
 enum Opened {
     Done(CommandResult),
     Job(Job),
+    Transaction(Arc<Transaction>),
 }

@@ -6,11 +6,17 @@
 //! between waits (hazard S3). Totals that might overflow are treated alike: what is granted can always be applied
 //! (hazard S4). The user's own pending amounts count as taken and never as received, in both.
 
+//!
+//! A transaction that reads an account locks it: what is read is read where nothing is in doubt, and no effect is
+//! granted there before the transaction has ended (hazard S2). Others may read it meanwhile.
+
 use std::collections::{BTreeMap, BTreeSet};
+
+use smallvec::SmallVec;
 
 use super::accounts::{Accounts, Place};
 use super::model::{Account, Flags, Reason};
-use super::queue::{Key, Lane};
+use super::queue::{Lane, Turn};
 use crate::ids::{Age, TxnId};
 use crate::planted::{Bug, is_planted};
 use crate::table::Table;
@@ -24,7 +30,7 @@ pub(super) struct Rank {
     pub(super) txn: TxnId,
 }
 
-/// The net effect of an operation on one account.
+/// The effect of an operation on one account.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct Effect {
     /// The account.
@@ -33,25 +39,35 @@ pub(super) struct Effect {
     pub(super) debit: u128,
     /// What comes in.
     pub(super) credit: u128,
+    /// It is read.
+    pub(super) read: bool,
+}
+
+impl Effect {
+    /// Whether it changes the account.
+    pub(super) fn writes(&self) -> bool {
+        self.debit > 0 || self.credit > 0
+    }
+
+    /// The net effect: what goes out, or what comes in.
+    fn net(&self) -> (u128, u128) {
+        (self.debit.saturating_sub(self.credit), self.credit.saturating_sub(self.debit))
+    }
 }
 
 /// The effects of an operation in this group: one for each account that it owns.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(super) struct Effects {
-    list: [Effect; 2],
-    len: u8,
-}
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(super) struct Effects(SmallVec<[Effect; 2]>);
 
 impl Effects {
-    /// Appends an effect; a transfer has at most two.
+    /// Appends an effect, on another account than the others.
     pub(super) fn push(&mut self, effect: Effect) {
-        self.list[usize::from(self.len)] = effect;
-        self.len += 1;
+        self.0.push(effect);
     }
 
     /// The effects.
     pub(super) fn as_slice(&self) -> &[Effect] {
-        &self.list[..usize::from(self.len)]
+        &self.0
     }
 }
 
@@ -74,7 +90,7 @@ pub(super) enum Ahead {
     /// All prepares, and one-group operations that are older: a prepare that arrives.
     Older(Rank),
     /// Those before it in the queue: an operation that waits itself.
-    Before(Key),
+    Before(Turn),
 }
 
 /// What a waiting operation would do to an account.
@@ -82,31 +98,40 @@ pub(super) enum Ahead {
 pub(super) struct Claim {
     /// How old it is.
     pub(super) rank: Rank,
-    /// What would go out.
+    /// What would go out, net.
     pub(super) debit: u128,
-    /// What would come in.
+    /// What would come in, net.
     pub(super) credit: u128,
 }
 
 /// An account at which something is in doubt or waits.
 #[derive(Clone, Default)]
 pub(super) struct Busy {
+    // All in-doubt amounts, and what is left of each operation's when its own are offset: a total must have room for
+    // the former, a limit only for the latter.
     debits: u128,
     credits: u128,
+    net_debits: u128,
+    net_credits: u128,
     /// What is prepared here, the oldest first.
     prepared: BTreeSet<Rank>,
+    /// How many of it change the account, and how many read it.
+    writers: usize,
+    readers: usize,
     /// What waits here, in the order of the queue.
-    claims: BTreeMap<Key, Claim>,
+    claims: BTreeMap<Turn, Claim>,
+    /// What waits here to read.
+    waiting_readers: BTreeSet<Rank>,
 }
 
 impl Busy {
     /// Whether anything is in doubt.
     pub(super) fn in_doubt(&self) -> bool {
-        !self.prepared.is_empty()
+        self.writers > 0
     }
 
     /// The first waiter after `key`, or the first of all.
-    pub(super) fn next_claim(&self, after: Option<Key>) -> Option<Key> {
+    pub(super) fn next_claim(&self, after: Option<Turn>) -> Option<Turn> {
         match after {
             None => self.claims.first_key_value().map(|(key, _)| *key),
             Some(after) => {
@@ -118,14 +143,13 @@ impl Busy {
 
     /// Whether a read waits here that is older than `rank`: prepares may not go before it (hazard L4).
     fn older_read(&self, rank: Rank) -> bool {
-        // All reads of an account share one, and reads come first.
-        self.claims.first_key_value().is_some_and(|(key, claim)| key.lane == Lane::Read && claim.rank < rank)
+        self.waiting_readers.first().is_some_and(|oldest| *oldest < rank)
     }
 
     /// Whether everything prepared or waiting here is younger than `rank`, so that a prepare may wait for it. Prepares
     /// wait in such an order that the last is the oldest, one-group operations in the order of their ages.
     fn all_younger(&self, rank: Rank) -> bool {
-        let local = Key { lane: Lane::Local, arrival: 0 };
+        let local = Turn { lane: Lane::Local, arrival: 0 };
         let oldest_prepare = self.claims.range(..local).next_back().map(|(_, claim)| claim.rank);
         let oldest_local = self.claims.range(local..).next().map(|(_, claim)| claim.rank);
         self.all_prepared_younger(rank)
@@ -195,12 +219,13 @@ fn margin(used: u128, granted: u128, taken: u128, coming: u128, amount: u128) ->
 
 /// Room under the account's rules.
 fn limit(account: &Account, busy: Option<&Busy>, effect: &Effect, ahead: Ahead) -> Fit {
-    let (debits, credits) = busy.map_or((0, 0), |busy| (busy.debits, busy.credits));
+    let (debits, credits) = busy.map_or((0, 0), |busy| (busy.net_debits, busy.net_credits));
+    let (debit, credit) = effect.net();
     let used_debits = account.debits_posted.saturating_add(account.debits_pending);
     let used_credits = account.credits_posted.saturating_add(account.credits_pending);
     let mut fit = Fit::Now;
-    if effect.debit > 0 && account.flags.has(Flags::DEBITS_MUST_NOT_EXCEED_CREDITS) {
-        match margin(used_debits, account.credits_posted, debits, credits, effect.debit) {
+    if debit > 0 && account.flags.has(Flags::DEBITS_MUST_NOT_EXCEED_CREDITS) {
+        match margin(used_debits, account.credits_posted, debits, credits, debit) {
             Err(()) => return Fit::Never(Reason::ExceedsCredits),
             Ok(None) => fit = Fit::Later,
             Ok(Some(spare)) => {
@@ -210,8 +235,8 @@ fn limit(account: &Account, busy: Option<&Busy>, effect: &Effect, ahead: Ahead) 
             }
         }
     }
-    if effect.credit > 0 && account.flags.has(Flags::CREDITS_MUST_NOT_EXCEED_DEBITS) {
-        match margin(used_credits, account.debits_posted, credits, debits, effect.credit) {
+    if credit > 0 && account.flags.has(Flags::CREDITS_MUST_NOT_EXCEED_DEBITS) {
+        match margin(used_credits, account.debits_posted, credits, debits, credit) {
             Err(()) => return Fit::Never(Reason::ExceedsDebits),
             Ok(None) => fit = Fit::Later,
             Ok(Some(spare)) => {
@@ -226,8 +251,14 @@ fn limit(account: &Account, busy: Option<&Busy>, effect: &Effect, ahead: Ahead) 
 
 /// Whether an account's rules limit an effect: then it waits its turn there.
 fn is_limited(account: &Account, effect: &Effect) -> bool {
-    (effect.debit > 0 && account.flags.has(Flags::DEBITS_MUST_NOT_EXCEED_CREDITS))
-        || (effect.credit > 0 && account.flags.has(Flags::CREDITS_MUST_NOT_EXCEED_DEBITS))
+    let (debit, credit) = effect.net();
+    (debit > 0 && account.flags.has(Flags::DEBITS_MUST_NOT_EXCEED_CREDITS))
+        || (credit > 0 && account.flags.has(Flags::CREDITS_MUST_NOT_EXCEED_DEBITS))
+}
+
+/// Whether a lock is in the way: a read where something is in doubt, or a change where something was read.
+fn is_locked(busy: Option<&Busy>, effect: &Effect) -> bool {
+    busy.is_some_and(|busy| (effect.read && busy.writers > 0) || (effect.writes() && busy.readers > 0))
 }
 
 /// The accounts at which something is in doubt or waits. An account's row says whether it is among them, so that the
@@ -262,27 +293,39 @@ impl Doubts {
         let idle = self.busy.get(&place).is_some_and(|busy| busy.prepared.is_empty() && busy.claims.is_empty());
         if idle {
             let busy = self.busy.remove(&place).expect("it was just there");
-            assert!(busy.debits == 0 && busy.credits == 0, "no effect is in doubt without a transaction");
+            let sums = [busy.debits, busy.credits, busy.net_debits, busy.net_credits];
+            let counts = [busy.writers, busy.readers, busy.waiting_readers.len()];
+            assert!(sums == [0; 4] && counts == [0; 3], "no effect is in doubt without a transaction");
             accounts.row_mut(place).busy = false;
         }
     }
 
-    /// Whether there is room for an operation in `ledger`. The checks are made in a fixed order, each on all accounts.
-    pub(super) fn judge(&self, accounts: &Accounts, ledger: u32, effects: &Effects, ahead: Ahead) -> Fit {
+    /// Why an operation can never be applied to accounts of these ledgers as they are, if that is so.
+    pub(super) fn never(&self, accounts: &Accounts, ledger: u32, effects: &Effects) -> Option<Reason> {
         let effects = effects.as_slice();
         if effects.iter().any(|effect| accounts.row(effect.place).account.ledger != ledger) {
-            return Fit::Never(Reason::LedgerMismatch);
+            return Some(Reason::LedgerMismatch);
         }
-        if effects.iter().any(|effect| accounts.row(effect.place).account.flags.has(Flags::CLOSED)) {
-            return Fit::Never(Reason::Closed);
-        }
+        self.is_closed(accounts, effects).then_some(Reason::Closed)
+    }
+
+    /// Whether an account that would change is closed.
+    pub(super) fn is_closed(&self, accounts: &Accounts, effects: &[Effect]) -> bool {
+        let closed = |effect: &Effect| accounts.row(effect.place).account.flags.has(Flags::CLOSED);
+        effects.iter().any(|effect| effect.writes() && closed(effect))
+    }
+
+    /// Whether there is room for an operation. The checks are made in a fixed order, each on all accounts.
+    pub(super) fn judge(&self, accounts: &Accounts, effects: &Effects, ahead: Ahead) -> Fit {
+        let effects = effects.as_slice();
+        let locked = effects.iter().any(|effect| is_locked(self.at(accounts, effect.place), effect));
         let rooms = effects
             .iter()
             .map(|effect| room(&accounts.row(effect.place).account, self.at(accounts, effect.place), effect));
         let limits = effects
             .iter()
             .map(|effect| limit(&accounts.row(effect.place).account, self.at(accounts, effect.place), effect, ahead));
-        let mut all = Fit::Now;
+        let mut all = if locked { Fit::Later } else { Fit::Now };
         for fit in rooms.chain(limits) {
             match fit {
                 Fit::Now => {}
@@ -299,18 +342,19 @@ impl Doubts {
         let mut found = Effects::default();
         for effect in effects.as_slice() {
             let account = &accounts.row(effect.place).account;
-            let full = room(account, self.at(accounts, effect.place), effect) != Fit::Now;
-            if full || is_limited(account, effect) {
+            let busy = self.at(accounts, effect.place);
+            let full = room(account, busy, effect) != Fit::Now;
+            if full || effect.read || is_locked(busy, effect) || is_limited(account, effect) {
                 found.push(*effect);
             }
         }
-        assert!(!found.as_slice().is_empty(), "what waits, waits for something");
         found
     }
 
     /// Whether a read that is older than the prepare waits at one of its accounts.
     pub(super) fn read_is_ahead(&self, accounts: &Accounts, effects: &Effects, rank: Rank) -> bool {
-        effects.as_slice().iter().filter_map(|e| self.at(accounts, e.place)).any(|busy| busy.older_read(rank))
+        let mut writes = effects.as_slice().iter().filter(|effect| effect.writes());
+        writes.any(|effect| self.at(accounts, effect.place).is_some_and(|busy| busy.older_read(rank)))
     }
 
     /// Whether a prepare is older than everything in its way: then it may wait (hazards L1, L2).
@@ -326,39 +370,59 @@ impl Doubts {
 
     /// Holds the effects of a transaction that has voted yes.
     pub(super) fn hold(&mut self, accounts: &mut Accounts, effects: &Effects, rank: Rank) {
+        const FITS: &str = "a granted effect fits with all in doubt";
         for effect in effects.as_slice() {
+            let (debit, credit) = effect.net();
             let busy = self.at_mut(accounts, effect.place);
-            busy.debits = busy.debits.checked_add(effect.debit).expect("a granted effect fits with all in doubt");
-            busy.credits = busy.credits.checked_add(effect.credit).expect("a granted effect fits with all in doubt");
+            busy.debits = busy.debits.checked_add(effect.debit).expect(FITS);
+            busy.credits = busy.credits.checked_add(effect.credit).expect(FITS);
+            busy.net_debits += debit;
+            busy.net_credits += credit;
+            busy.writers += usize::from(effect.writes());
+            busy.readers += usize::from(effect.read);
             assert!(busy.prepared.insert(rank), "a transaction is prepared once at an account");
         }
     }
 
     /// Lets go of the effects of a transaction.
     pub(super) fn release(&mut self, accounts: &mut Accounts, effects: &Effects, rank: Rank) {
+        const HELD: &str = "what is let go was held";
         for effect in effects.as_slice() {
+            let (debit, credit) = effect.net();
             let busy = self.at_mut(accounts, effect.place);
-            busy.debits = busy.debits.checked_sub(effect.debit).expect("what is let go was held");
-            busy.credits = busy.credits.checked_sub(effect.credit).expect("what is let go was held");
-            assert!(busy.prepared.remove(&rank), "what is let go was held");
+            busy.debits = busy.debits.checked_sub(effect.debit).expect(HELD);
+            busy.credits = busy.credits.checked_sub(effect.credit).expect(HELD);
+            busy.net_debits = busy.net_debits.checked_sub(debit).expect(HELD);
+            busy.net_credits = busy.net_credits.checked_sub(credit).expect(HELD);
+            busy.writers = busy.writers.checked_sub(usize::from(effect.writes())).expect(HELD);
+            busy.readers = busy.readers.checked_sub(usize::from(effect.read)).expect(HELD);
+            assert!(busy.prepared.remove(&rank), "{HELD}");
             self.tidy(accounts, effect.place);
         }
     }
 
     /// An operation begins to wait at the places of `effects`.
-    pub(super) fn claim(&mut self, accounts: &mut Accounts, key: Key, rank: Rank, effects: &Effects) {
+    pub(super) fn claim(&mut self, accounts: &mut Accounts, turn: Turn, rank: Rank, effects: &Effects) {
         for effect in effects.as_slice() {
-            let claim = Claim { rank, debit: effect.debit, credit: effect.credit };
-            let before = self.at_mut(accounts, effect.place).claims.insert(key, claim);
+            let (debit, credit) = effect.net();
+            let busy = self.at_mut(accounts, effect.place);
+            let before = busy.claims.insert(turn, Claim { rank, debit, credit });
             assert!(before.is_none(), "an operation waits once at an account");
+            if effect.read {
+                busy.waiting_readers.insert(rank);
+            }
         }
     }
 
     /// An operation no longer waits at the places of `effects`.
-    pub(super) fn unclaim(&mut self, accounts: &mut Accounts, key: Key, effects: &Effects) {
+    pub(super) fn unclaim(&mut self, accounts: &mut Accounts, turn: Turn, rank: Rank, effects: &Effects) {
         for effect in effects.as_slice() {
-            let claim = self.at_mut(accounts, effect.place).claims.remove(&key);
+            let busy = self.at_mut(accounts, effect.place);
+            let claim = busy.claims.remove(&turn);
             assert!(claim.is_some(), "an operation waits where it was put");
+            if effect.read {
+                busy.waiting_readers.remove(&rank);
+            }
             self.tidy(accounts, effect.place);
         }
     }

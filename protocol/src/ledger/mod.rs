@@ -22,8 +22,13 @@ mod apply;
 mod arena;
 mod digest;
 mod doubt;
+mod execution;
+mod footprint;
 mod ids;
+mod keys;
+mod locks;
 pub mod model;
+pub mod operations;
 pub mod output;
 mod pages;
 #[cfg(feature = "planted")]
@@ -31,9 +36,12 @@ mod planted;
 mod posted;
 mod queue;
 pub mod records;
+mod replies;
 mod sessions;
+mod transact;
 mod transactions;
 mod transfers;
+mod versions;
 
 #[cfg(test)]
 mod tests;
@@ -42,23 +50,33 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::ids::{AccountId, Attempt, Ballot, Epoch, GroupId, Slot, TxnId};
+use crate::message::client::Found;
 use crate::message::command::Member;
+use crate::message::operator::Nothing;
+use crate::message::txn::VoteKind;
 use crate::placement::map::ShardMap;
 use crate::planted::{Bug, is_planted};
 use crate::table::PARTS;
 use crate::time::{LogTime, Span};
 use crate::txn::table::RowCounts;
+pub(crate) use execution::{replies_of, swapped_of};
+
 use accounts::{Accounts, Place, Whereabouts};
 use apply::Work;
 use doubt::Doubts;
 use ids::Ids;
+use keys::Keys;
+use locks::{Lock, Locks};
 use model::{Account, Outcome, Transfer};
+use operations::{Operation, REPLIES_LIMIT, Reply, Scan};
 use output::Output;
 use posted::PostedLog;
-use queue::{Key, Queue, Wake};
+use queue::{Queue, Wake};
+use replies::Replies;
 use records::{Coordinated, InDoubt};
 use sessions::Sessions;
 use transactions::Transactions;
+use versions::Versions;
 
 /// What a group begins with: a function of the cluster's shape, the same on every replica.
 #[derive(Clone, Debug)]
@@ -110,6 +128,17 @@ pub enum ReadState {
     Moved,
 }
 
+/// What a read of several things outside the log finds.
+#[derive(Clone, Debug, PartialEq)]
+pub enum QueryState {
+    /// Nothing of it is in doubt.
+    Ready(Vec<Found>),
+    /// Something is in doubt, or there is more than a reply may have: go through the log.
+    InDoubt,
+    /// The group does not own all of it.
+    Moved,
+}
+
 /// What crossed the group's border in one ledger, and what the accounts make of it; all modulo 2^128.
 #[derive(Clone, Copy, Debug, Default)]
 struct Flow {
@@ -131,6 +160,10 @@ pub struct Ledger {
     counter: u64,
     accounts: Accounts,
     doubts: Doubts,
+    keys: Keys,
+    locks: Locks,
+    versions: Versions,
+    replies: Replies,
     ids: Ids,
     posted: PostedLog,
     flows: BTreeMap<u32, Flow>,
@@ -170,6 +203,10 @@ impl Ledger {
             counter: 0,
             accounts: Accounts::new(seed, genesis, parts),
             doubts: Doubts::new(seed),
+            keys: Keys::new(genesis.group, &genesis.map),
+            locks: Locks::new(seed),
+            versions: Versions::new(parts),
+            replies: Replies::new(seed),
             ids: Ids::new(seed, parts),
             posted: PostedLog::new(),
             flows: BTreeMap::new(),
@@ -276,6 +313,48 @@ impl Ledger {
         }
     }
 
+    /// Keys and accounts outside the log, between two entries.
+    ///
+    /// # Panics
+    /// If an entry is begun and not done.
+    pub fn query(&self, operations: &[Operation]) -> QueryState {
+        assert!(self.work.is_none(), "a state is read between two entries");
+        let mut found = Vec::with_capacity(operations.len());
+        let mut bytes = 0;
+        for operation in operations {
+            let one = match operation {
+                Operation::Get(key) if self.owns(key) && !self.locks.is_in_doubt(&Lock::Shared(key.clone())) => {
+                    Found { reply: Reply::Value(self.value(key).cloned()), version: self.versions.of_key(key) }
+                }
+                Operation::Scan(scan) if self.owns(&scan.from) && !self.locks.is_in_doubt(&Lock::Range(scan.clone())) => {
+                    let rows = self.keys.scan(self.accounts.map().shard_of_key(&scan.from), scan);
+                    Found { reply: Reply::Rows(rows), version: self.versions.of_part(&scan.from) }
+                }
+                Operation::Read(account) => match self.accounts.whereabouts(*account) {
+                    Whereabouts::Here(place) if self.is_in_doubt(place) => return QueryState::InDoubt,
+                    Whereabouts::Here(place) => {
+                        let reply = Reply::Account(self.accounts.row(place).account);
+                        Found { reply, version: self.versions.of_account(place) }
+                    }
+                    Whereabouts::Missing | Whereabouts::Nowhere => {
+                        Found { reply: Reply::Done(Nothing {}), version: Slot(0) }
+                    }
+                    Whereabouts::Elsewhere => return QueryState::Moved,
+                },
+                Operation::Get(key) | Operation::Scan(Scan { from: key, .. }) if self.owns(key) => {
+                    return QueryState::InDoubt;
+                }
+                _ => return QueryState::Moved,
+            };
+            bytes += one.reply.bytes();
+            if bytes > REPLIES_LIMIT {
+                return QueryState::InDoubt;
+            }
+            found.push(one);
+        }
+        QueryState::Ready(found)
+    }
+
     fn is_in_doubt(&self, place: Place) -> bool {
         self.doubts.at(&self.accounts, place).is_some_and(doubt::Busy::in_doubt)
     }
@@ -287,12 +366,16 @@ impl Ledger {
 
     /// Whether something under this id is in doubt or waits.
     pub fn is_under_way(&self, txn: TxnId) -> bool {
-        self.queue.transfer(txn).is_some() || self.transactions.is_under_way(txn)
+        self.queue.named(txn).is_some() || self.transactions.is_under_way(txn)
     }
 
     /// Everything that this group coordinates, in a fixed order.
     pub fn coordinated(&self) -> Vec<Coordinated> {
-        self.transactions.coordinated().cloned().collect()
+        let values = |record: &Coordinated| match (record.vote, record.verdict) {
+            (Some(VoteKind::Yes), None) => self.answers_of(&record.action),
+            _ => Vec::new(),
+        };
+        self.transactions.coordinated().map(|record| Coordinated { values: values(record), ..record.clone() }).collect()
     }
 
     /// Everything in doubt or waiting here that another group decides, in a fixed order.
@@ -303,14 +386,6 @@ impl Ledger {
     /// One attempt that this group coordinates.
     pub fn coordinated_one(&self, txn: TxnId, attempt: Attempt) -> Option<Coordinated> {
         self.transactions.record(txn).filter(|record| record.attempt == attempt).cloned()
-    }
-
-    /// Whoever waits at an account must be looked at again, from the first on or from the one after `after`.
-    fn stir(&mut self, place: Place, after: Option<Key>) {
-        let next = self.doubts.at(&self.accounts, place).and_then(|busy| busy.next_claim(after));
-        if let Some(key) = next {
-            self.wake.mark(place, key);
-        }
     }
 }
 

@@ -109,6 +109,17 @@ impl fmt::Display for Balance {
     }
 }
 
+impl Balance {
+    /// Whether it is this much or more.
+    pub fn is_at_least(self, least: Balance) -> bool {
+        match (self.negative && self.magnitude > 0, least.negative && least.magnitude > 0) {
+            (false, false) => self.magnitude >= least.magnitude,
+            (true, true) => self.magnitude <= least.magnitude,
+            (negative, _) => !negative,
+        }
+    }
+}
+
 impl Account {
     /// Credits posted less debits posted.
     pub fn balance(&self) -> Balance {
@@ -199,10 +210,15 @@ pub enum Reason {
     Fenced,
     /// The id is known with other content: the only rejection that is not recorded.
     IdConflict,
+    /// A value, or all that a transaction yields, would have more bytes than the limit.
+    TooLarge,
+    /// The key that was to be added to holds no number.
+    NotANumber,
 }
 wire_tags!(Reason {
     1 => ExceedsCredits, 2 => ExceedsDebits, 3 => NoSuchAccount, 4 => SameAccount, 5 => ZeroAmount,
     6 => LedgerMismatch, 7 => Closed, 8 => Overflow, 9 => Condition, 10 => Fenced, 11 => IdConflict,
+    12 => TooLarge, 13 => NotANumber,
 });
 
 impl fmt::Display for Reason {
@@ -219,6 +235,8 @@ impl fmt::Display for Reason {
             Reason::Condition => "condition",
             Reason::Fenced => "fenced",
             Reason::IdConflict => "id_conflict",
+            Reason::TooLarge => "too_large",
+            Reason::NotANumber => "not_a_number",
         })
     }
 }

@@ -1,7 +1,8 @@
 //! What applying an entry yields. Followers ignore it.
 
 use crate::ids::{AccountId, Attempt, CommandRef, GroupId, Session, TxnId};
-use crate::ledger::model::{Account, CreateResult, ItemResult, Outcome};
+use crate::ledger::model::{Account, CreateResult, ItemResult, Outcome, TransferResult};
+use crate::ledger::operations::{Answered, Reply};
 use crate::message::client::Why;
 use crate::message::command::Verdict;
 use crate::message::txn::VoteKind;
@@ -42,6 +43,8 @@ pub enum CommandResult {
     },
     /// A transfer of a batch that waited.
     Late(ItemResult),
+    /// A transaction; of one that waits this comes later.
+    Transaction(TransactionResult),
     /// The results of a batch of new accounts.
     Created(Vec<CreateResult>),
     /// What became of an id: of a fence.
@@ -49,6 +52,23 @@ pub enum CommandResult {
     /// A fence found the id in doubt and undecided elsewhere or waiting; it is decided by the record that follows.
     /// Not an answer.
     Refused(Why),
+}
+
+/// What became of a transaction.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct TransactionResult {
+    /// What became of it.
+    pub result: TransferResult,
+    /// It had its outcome before.
+    pub replayed: bool,
+    /// Of a commit: what each operation yields. Nothing if that is not kept any more.
+    pub replies: Option<Vec<Reply>>,
+}
+
+impl From<TransferResult> for TransactionResult {
+    fn from(result: TransferResult) -> TransactionResult {
+        TransactionResult { result, replayed: false, replies: None }
+    }
 }
 
 /// What applying yielded for a transaction.
@@ -76,6 +96,8 @@ pub enum TxnOutput {
         attempt: Attempt,
         /// The outcome.
         outcome: Outcome,
+        /// Of a commit: what each operation yielded, if that is still kept.
+        replies: Option<Vec<Reply>>,
     },
     /// The vote of this group, as coordinator or as participant; again when a Prepare comes again.
     Voted {
@@ -89,6 +111,8 @@ pub enum TxnOutput {
         vote: VoteKind,
         /// The group's age counter.
         counter: u64,
+        /// Of a yes: what the operations on what this group owns yield.
+        values: Vec<Answered>,
     },
     /// This group, as coordinator, has decided; a second decision yields nothing.
     Decided {
@@ -98,6 +122,8 @@ pub enum TxnOutput {
         attempt: Attempt,
         /// The decision.
         verdict: Verdict,
+        /// Of a commit: what each operation yields. Nothing of a transfer alone.
+        replies: Vec<Reply>,
     },
     /// A Resolve is applied here, or was before: acknowledge it.
     Resolved {

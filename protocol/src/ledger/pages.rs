@@ -8,7 +8,7 @@ use super::Ledger;
 use super::accounts::{NO_TRANSFER, Place};
 use super::digest::Sum;
 use super::model::BATCH_LIMIT;
-use super::queue::{Lane, Operation, Waiter};
+use super::queue::{Lane, Waiter, Waiting};
 use crate::ids::AccountId;
 use crate::message::operator::{
     AccountsCall, AccountsPage, LedgerTotals, PageCall, PendingPage, PendingRow, PostedDigest, PostedPage, Totals,
@@ -108,6 +108,8 @@ impl Ledger {
         }
         sum.add(self.ids.sum());
         sum.add(self.posted.sum());
+        sum.add(self.keys.sum());
+        sum.add(self.replies.sum());
         self.sessions.digest(&mut sum);
         self.transactions.digest(&mut sum);
         for (key, waiter) in self.queue.iter() {
@@ -133,16 +135,17 @@ impl Ledger {
 
 fn digest_waiter(sum: &mut Sum, lane: Lane, arrival: u64, waiter: &Waiter) {
     let lane = lane as u8;
-    let (kind, account, content) = match &waiter.operation {
-        Operation::Transfer(waiting) => (1u8, AccountId(0), waiting.digest),
-        Operation::Prepare(_) => (2, AccountId(0), 0),
-        Operation::Read(account, _) => (3, *account, 0),
+    let (kind, account, content) = match &waiter.what {
+        Waiting::Transfer(waiting) => (1u8, AccountId(0), waiting.digest),
+        Waiting::Prepare(_) => (2, AccountId(0), 0),
+        Waiting::Read(account, _) => (3, *account, 0),
+        Waiting::Transaction(waiting) => (4, AccountId(0), waiting.digest),
     };
     let head: [&dyn Encode; 4] = [&lane, &arrival, &waiter.rank.age, &waiter.rank.txn];
     let rest: [&dyn Encode; 4] = [&waiter.deadline, &kind, &account, &content];
     sum.row(b'w', &[head, rest].concat());
     for (number, asker) in waiter.askers.iter().enumerate() {
         let number = number as u64;
-        sum.row(b'q', &[&arrival, &number, &asker.command, &asker.index, &asker.session]);
+        sum.row(b'q', &[&arrival, &number, &asker.command, &asker.index, &asker.alone, &asker.session]);
     }
 }

@@ -3,6 +3,7 @@
 use super::Ledger;
 use super::accounts::Whereabouts;
 use super::model::Account;
+use super::transfers::Post;
 use crate::ids::{AccountId, TxnId};
 use crate::planted::{Bug, is_planted};
 use crate::time::{LogTime, Span};
@@ -27,7 +28,7 @@ impl Ledger {
         if let Some(transfer) = transfer
             && let Ok(effects) = self.effects_here(&transfer)
         {
-            self.post(&transfer, transfer.digest(), &effects);
+            self.post_all(&[Post::alone(&transfer, transfer.digest(), &effects)]);
         }
     }
 

@@ -6,10 +6,13 @@
 //! L2). Then the operations of this group. Within a lane the order is that of arrival.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::accounts::Place;
 use super::doubt::{Effects, Rank};
+use super::footprint::{Footprint, Spot};
 use super::model::Transfer;
+use super::operations::Transaction;
 use crate::ids::{AccountId, CommandRef, Session, TxnId};
 use crate::table::Table;
 use crate::time::LogTime;
@@ -27,7 +30,7 @@ pub(super) enum Lane {
 
 /// A place in the queue.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub(super) struct Key {
+pub(super) struct Turn {
     /// The lane.
     pub(super) lane: Lane,
     /// Counts all that ever waited.
@@ -41,6 +44,8 @@ pub(super) struct Asker {
     pub(super) command: CommandRef,
     /// The place in its batch.
     pub(super) index: u32,
+    /// The command is a transaction, not a batch.
+    pub(super) alone: bool,
     /// The session, which does not expire meanwhile.
     pub(super) session: Option<Session>,
 }
@@ -56,11 +61,24 @@ pub(super) struct WaitingTransfer {
     pub(super) effects: Effects,
 }
 
+/// A transaction within this group that waits.
+#[derive(Clone, Debug)]
+pub(super) struct WaitingTransaction {
+    /// Its identity.
+    pub(super) txn: TxnId,
+    /// What it does.
+    pub(super) transaction: Arc<Transaction>,
+    /// The digest of its content.
+    pub(super) digest: u128,
+}
+
 /// What waits.
 #[derive(Clone, Debug)]
-pub(super) enum Operation {
+pub(super) enum Waiting {
     /// A transfer within this group.
     Transfer(Box<WaitingTransfer>),
+    /// A transaction within this group.
+    Transaction(Box<WaitingTransaction>),
     /// A prepare; what it is lies with the transactions.
     Prepare(TxnId),
     /// All reads of an account.
@@ -71,14 +89,14 @@ pub(super) enum Operation {
 #[derive(Clone, Debug)]
 pub(super) struct Waiter {
     /// What it is.
-    pub(super) operation: Operation,
+    pub(super) what: Waiting,
     /// How old it is.
     pub(super) rank: Rank,
     /// When it gives up.
     pub(super) deadline: LogTime,
     /// Where it waits.
-    pub(super) at: Effects,
-    /// Who is to be told; for transfers only.
+    pub(super) at: Footprint,
+    /// Who is to be told; for transfers and transactions of this group only.
     pub(super) askers: Vec<Asker>,
 }
 
@@ -86,10 +104,10 @@ pub(super) struct Waiter {
 #[derive(Clone)]
 pub(super) struct Queue {
     limit: usize,
-    waiters: BTreeMap<Key, Waiter>,
-    transfers: Table<TxnId, Key>,
-    reads: Table<AccountId, Key>,
-    expiry: BTreeSet<(LogTime, Key)>,
+    waiters: BTreeMap<Turn, Waiter>,
+    named: Table<TxnId, Turn>,
+    reads: Table<AccountId, Turn>,
+    expiry: BTreeSet<(LogTime, Turn)>,
     arrivals: u64,
     attached: usize,
 }
@@ -100,7 +118,7 @@ impl Queue {
         Queue {
             limit,
             waiters: BTreeMap::new(),
-            transfers: Table::new(seed, 64),
+            named: Table::new(seed, 64),
             reads: Table::new(seed, 64),
             expiry: BTreeSet::new(),
             arrivals: 0,
@@ -119,78 +137,83 @@ impl Queue {
     }
 
     /// The place that the next operation of a lane gets.
-    pub(super) fn next_key(&mut self, lane: Lane) -> Key {
+    pub(super) fn next_turn(&mut self, lane: Lane) -> Turn {
         self.arrivals += 1;
-        Key { lane, arrival: self.arrivals }
+        Turn { lane, arrival: self.arrivals }
     }
 
     /// Puts an operation into its place.
-    pub(super) fn insert(&mut self, key: Key, waiter: Waiter) {
+    pub(super) fn insert(&mut self, turn: Turn, waiter: Waiter) {
         assert!(!self.is_full(), "whoever waits has found a place");
-        let before = match &waiter.operation {
-            Operation::Transfer(waiting) => self.transfers.insert(TxnId::from(&waiting.transfer), key),
-            Operation::Read(account, _) => self.reads.insert(*account, key),
-            Operation::Prepare(_) => None,
+        let before = match &waiter.what {
+            Waiting::Transfer(waiting) => self.named.insert(TxnId::from(&waiting.transfer), turn),
+            Waiting::Transaction(waiting) => self.named.insert(waiting.txn, turn),
+            Waiting::Read(account, _) => self.reads.insert(*account, turn),
+            Waiting::Prepare(_) => None,
         };
         assert!(before.is_none(), "an id waits once");
-        self.expiry.insert((waiter.deadline, key));
-        self.waiters.insert(key, waiter);
+        self.expiry.insert((waiter.deadline, turn));
+        self.waiters.insert(turn, waiter);
     }
 
     /// Takes an operation out.
-    pub(super) fn remove(&mut self, key: Key) -> Option<Waiter> {
-        let waiter = self.waiters.remove(&key)?;
-        self.expiry.remove(&(waiter.deadline, key));
-        match &waiter.operation {
-            Operation::Transfer(waiting) => {
-                self.transfers.remove(&TxnId::from(&waiting.transfer));
+    pub(super) fn remove(&mut self, turn: Turn) -> Option<Waiter> {
+        let waiter = self.waiters.remove(&turn)?;
+        self.expiry.remove(&(waiter.deadline, turn));
+        match &waiter.what {
+            Waiting::Transfer(waiting) => {
+                self.named.remove(&TxnId::from(&waiting.transfer));
                 self.attached -= waiter.askers.len() - 1;
             }
-            Operation::Read(account, _) => {
+            Waiting::Transaction(waiting) => {
+                self.named.remove(&waiting.txn);
+                self.attached -= waiter.askers.len() - 1;
+            }
+            Waiting::Read(account, _) => {
                 self.reads.remove(account);
             }
-            Operation::Prepare(_) => {}
+            Waiting::Prepare(_) => {}
         }
         Some(waiter)
     }
 
     /// The operation at a place.
-    pub(super) fn get(&self, key: Key) -> Option<&Waiter> {
-        self.waiters.get(&key)
+    pub(super) fn get(&self, turn: Turn) -> Option<&Waiter> {
+        self.waiters.get(&turn)
     }
 
     /// Remembers where an operation waits now.
-    pub(super) fn move_to(&mut self, key: Key, at: Effects) {
-        self.waiters.get_mut(&key).expect("it waits").at = at;
+    pub(super) fn move_to(&mut self, turn: Turn, at: Footprint) {
+        self.waiters.get_mut(&turn).expect("it waits").at = at;
     }
 
-    /// The transfer that waits under an id, if one does.
-    pub(super) fn transfer(&self, txn: TxnId) -> Option<Key> {
-        if self.transfers.is_empty() { None } else { self.transfers.get(&txn).copied() }
+    /// The operation of this group that waits under an id, if one does.
+    pub(super) fn named(&self, txn: TxnId) -> Option<Turn> {
+        if self.named.is_empty() { None } else { self.named.get(&txn).copied() }
     }
 
     /// The read of an account that waits, if one does.
-    pub(super) fn read(&self, account: AccountId) -> Option<Key> {
+    pub(super) fn read(&self, account: AccountId) -> Option<Turn> {
         self.reads.get(&account).copied()
     }
 
-    /// One more wants to know what becomes of a transfer that waits (hazard S16). False if there is no place.
-    pub(super) fn attach(&mut self, key: Key, asker: Asker) -> bool {
+    /// One more wants to know what becomes of an operation that waits (hazard S16). False if there is no place.
+    pub(super) fn attach(&mut self, turn: Turn, asker: Asker) -> bool {
         if self.is_full() {
             return false;
         }
         self.attached += 1;
-        self.waiters.get_mut(&key).expect("it waits").askers.push(asker);
+        self.waiters.get_mut(&turn).expect("it waits").askers.push(asker);
         true
     }
 
     /// One more reads an account: the read that waits waits at least so long.
-    pub(super) fn extend(&mut self, key: Key, deadline: LogTime) {
-        let waiter = self.waiters.get_mut(&key).expect("it waits");
+    pub(super) fn extend(&mut self, turn: Turn, deadline: LogTime) {
+        let waiter = self.waiters.get_mut(&turn).expect("it waits");
         if deadline > waiter.deadline {
-            self.expiry.remove(&(waiter.deadline, key));
+            self.expiry.remove(&(waiter.deadline, turn));
             waiter.deadline = deadline;
-            self.expiry.insert((deadline, key));
+            self.expiry.insert((deadline, turn));
         }
     }
 
@@ -200,12 +223,12 @@ impl Queue {
     }
 
     /// The first operation whose deadline has come.
-    pub(super) fn expired(&self, now: LogTime) -> Option<Key> {
-        self.expiry.first().filter(|(deadline, _)| *deadline <= now).map(|(_, key)| *key)
+    pub(super) fn expired(&self, now: LogTime) -> Option<Turn> {
+        self.expiry.first().filter(|(deadline, _)| *deadline <= now).map(|(_, turn)| *turn)
     }
 
     /// Everything that waits, in the order of the queue.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Key, &Waiter)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Turn, &Waiter)> {
         self.waiters.iter()
     }
 
@@ -215,32 +238,32 @@ impl Queue {
     }
 }
 
-/// The waiters that must be looked at again, in the order of the queue: for each account that changed, the next one.
+/// The waiters that must be looked at again, in the order of the queue: for each account or part of the keys that changed, the next one.
 #[derive(Clone, Default)]
 pub(super) struct Wake {
-    next: BTreeSet<(Key, Place)>,
-    cursors: BTreeMap<Place, Key>,
+    next: BTreeSet<(Turn, Spot)>,
+    cursors: BTreeMap<Spot, Turn>,
 }
 
 impl Wake {
-    /// From `key` on, whoever waits at `place` must be looked at.
-    pub(super) fn mark(&mut self, place: Place, key: Key) {
-        match self.cursors.get(&place) {
-            Some(earlier) if *earlier <= key => return,
+    /// From `turn` on, whoever waits at `spot` must be looked at.
+    pub(super) fn mark(&mut self, spot: Spot, turn: Turn) {
+        match self.cursors.get(&spot) {
+            Some(earlier) if *earlier <= turn => return,
             Some(later) => {
-                self.next.remove(&(*later, place));
+                self.next.remove(&(*later, spot));
             }
             None => {}
         }
-        self.cursors.insert(place, key);
-        self.next.insert((key, place));
+        self.cursors.insert(spot, turn);
+        self.next.insert((turn, spot));
     }
 
     /// The next one to look at.
-    pub(super) fn pop(&mut self) -> Option<(Key, Place)> {
-        let (key, place) = self.next.pop_first()?;
-        self.cursors.remove(&place);
-        Some((key, place))
+    pub(super) fn pop(&mut self) -> Option<(Turn, Spot)> {
+        let (turn, spot) = self.next.pop_first()?;
+        self.cursors.remove(&spot);
+        Some((turn, spot))
     }
 
     /// Whether nobody must be looked at.

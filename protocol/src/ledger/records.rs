@@ -1,7 +1,7 @@
 //! What a group keeps about transactions that are under way.
 
 use crate::ids::{Age, Attempt, GroupId, TxnId};
-use crate::ledger::model::Transfer;
+use crate::ledger::operations::{Action, Answered};
 use crate::message::command::Verdict;
 use crate::message::txn::VoteKind;
 use crate::time::LogTime;
@@ -18,13 +18,17 @@ pub struct Coordinated {
     /// Every group that takes part, this one first.
     pub participants: Vec<GroupId>,
     /// What it does.
-    pub transfer: Transfer,
+    pub action: Action,
     /// When preparing ends at the latest, in this group's log time.
     pub deadline: LogTime,
     /// This group's own vote; nothing while its prepare waits. With a yes it holds its part.
     pub vote: Option<VoteKind>,
+    /// With a yes: what the operations on what this group owns yield. Not kept: made when it is asked for.
+    pub values: Vec<Answered>,
     /// The decision, once there is one.
     pub verdict: Option<Verdict>,
+    /// Of a commit: what the keys of its swaps held, which the others have to be told.
+    pub swapped: Vec<Answered>,
 }
 
 /// A transaction that another group decides and that is prepared here: it holds what it needs, however long that takes
@@ -41,4 +45,6 @@ pub struct InDoubt {
     pub since: LogTime,
     /// It waits for its vote; otherwise it has voted yes.
     pub waiting: bool,
+    /// Its vote carries values: a copy of the `Prepare` makes them anew.
+    pub yields: bool,
 }

@@ -6,17 +6,20 @@
 //! nothing is held under it any more.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Ledger;
 use super::accounts::Whereabouts;
 use super::digest::Sum;
 use super::doubt::{Ahead, Effects, Fit, Rank};
-use super::model::{Outcome, Reason, Transfer, TransferResult};
+use super::execution::swapped_of;
+use super::footprint::Footprint;
+use super::model::{Outcome, Reason, TransferResult};
+use super::operations::{Action, Answered, Reply};
 use super::output::{CommandResult, Output, TxnOutput};
-use super::queue::{Asker, Key, Lane, Operation};
+use super::queue::{Asker, Lane, Turn, Waiting};
 use super::records::{Coordinated, InDoubt};
-use super::transfers::Trouble;
+use super::transfers::{Post, Trouble};
 use crate::ids::{Attempt, GroupId, TxnId};
 use crate::message::client::Why;
 use crate::message::command::{Begin, Decide, Prepare, Resolve, Verdict};
@@ -34,12 +37,12 @@ pub(super) struct Held {
     participants: Vec<GroupId>,
     coordinator: GroupId,
     rank: Rank,
-    transfer: Transfer,
+    action: Action,
     digest: u128,
-    effects: Effects,
+    needs: Footprint,
     since: LogTime,
     /// Its place in the queue; nothing once it has voted yes.
-    waiting: Option<Key>,
+    waiting: Option<Turn>,
 }
 
 /// A coordinator's record.
@@ -60,6 +63,8 @@ pub(super) struct Transactions {
     prepared: BTreeMap<GroupId, usize>,
     /// How many records wait for a group's acknowledgement (hazard L14).
     unacknowledged: BTreeMap<GroupId, usize>,
+    /// The ids of the transfers within what is prepared, that live here.
+    inner: BTreeSet<TxnId>,
     attached: usize,
 }
 
@@ -72,6 +77,15 @@ fn count(counts: &mut BTreeMap<GroupId, usize>, group: GroupId, up: bool) {
         if *entry == 0 {
             counts.remove(&group);
         }
+    }
+}
+
+/// The vote on what has no footprint here.
+fn refusal(trouble: &Trouble) -> VoteKind {
+    match trouble {
+        Trouble::Never(reason) => VoteKind::No(*reason),
+        Trouble::Moved => VoteKind::Moved,
+        Trouble::Busy => VoteKind::Expired,
     }
 }
 
@@ -89,6 +103,7 @@ impl Transactions {
             coordinator: held.coordinator,
             since: held.since,
             waiting: held.waiting.is_some(),
+            yields: held.action.transaction().is_some(),
         })
     }
 
@@ -119,7 +134,12 @@ impl Transactions {
 
     /// Whether anything is prepared, waits or is undecided under an id.
     pub(super) fn is_under_way(&self, txn: TxnId) -> bool {
-        self.held.contains_key(&txn) || self.is_live(txn)
+        self.held.contains_key(&txn) || self.is_live(txn) || self.is_inner(txn)
+    }
+
+    /// Whether it is the id of a transfer within something that is prepared.
+    fn is_inner(&self, txn: TxnId) -> bool {
+        !self.inner.is_empty() && self.inner.contains(&txn)
     }
 
     fn compare_record(&self, txn: TxnId, attempt: Attempt) -> Record {
@@ -190,13 +210,13 @@ impl Transactions {
     #[cfg(feature = "planted")]
     pub(super) fn prepared_effects(&self) -> impl Iterator<Item = (TxnId, super::doubt::Effect)> {
         let prepared = self.held.values().filter(|held| held.waiting.is_none());
-        prepared.flat_map(|held| held.effects.as_slice().iter().map(|effect| (held.txn, *effect)))
+        prepared.flat_map(|held| held.needs.effects.as_slice().iter().map(|effect| (held.txn, *effect)))
     }
 
     /// Adds everything to a digest.
     pub(super) fn digest(&self, sum: &mut Sum) {
         for held in self.held.values() {
-            let place = held.waiting.map_or(0, |key| key.arrival);
+            let place = held.waiting.map_or(0, |turn| turn.arrival);
             let names: [&dyn crate::wire::codec::Encode; 4] =
                 [&held.txn, &held.attempt, &held.coordinator, &held.participants];
             let rest: [&dyn crate::wire::codec::Encode; 4] = [&held.rank.age, &held.digest, &held.since, &place];
@@ -207,8 +227,8 @@ impl Transactions {
             let asked = coordination.askers.len() as u64;
             let names: [&dyn crate::wire::codec::Encode; 4] =
                 [&record.txn, &record.attempt, &record.age, &record.participants];
-            let rest: [&dyn crate::wire::codec::Encode; 5] =
-                [&coordination.digest, &record.deadline, &record.vote, &record.verdict, &asked];
+            let rest: [&dyn crate::wire::codec::Encode; 6] =
+                [&coordination.digest, &record.deadline, &record.vote, &record.verdict, &record.swapped, &asked];
             sum.row(b'c', &[&names[..], &rest[..]].concat());
         }
     }
@@ -225,19 +245,22 @@ impl Ledger {
             let coordination = self.transactions.records.get_mut(&txn);
             coordination.expect("a coordinator's own part has a record").record.vote = Some(vote);
         }
-        Output::Txn(TxnOutput::Voted { txn, attempt, coordinator, vote, counter: self.counter })
+        let prepared = self.transactions.held.get(&txn).filter(|_| vote == VoteKind::Yes);
+        let values = prepared.map(|held| self.answers_of(&held.action)).unwrap_or_default();
+        Output::Txn(TxnOutput::Voted { txn, attempt, coordinator, vote, counter: self.counter, values })
     }
 
     /// Coordinator: a transaction begins.
     pub(super) fn begin_transaction(&mut self, begin: Begin, outputs: &mut Vec<Output>) {
         let Begin { txn, attempt, .. } = begin;
         self.raise(begin.age.counter);
-        let digest = begin.transfer.digest();
+        let digest = begin.action.digest();
         let known = self.ids.known(txn, digest);
         let record = self.transactions.compare_record(txn, attempt);
         let live = matches!(record, Record::Live | Record::LiveOther);
-        let rival = self.queue.transfer(txn).is_some() || (!live && self.transactions.held.contains_key(&txn));
-        let row = if TxnId::from(&begin.transfer) == txn {
+        let other = self.transactions.held.contains_key(&txn) || self.transactions.is_inner(txn);
+        let rival = self.queue.named(txn).is_some() || (!live && other);
+        let row = if begin.action.txn(self.accounts.map()) == txn {
             table::begin(attempt.ballot == self.leader, known, record, rival)
         } else {
             BeginRow::Stale // Its content is not that of its id: as if it had never been.
@@ -252,7 +275,8 @@ impl Ledger {
                     Known::Rejected(reason) => Outcome::Rejected(reason),
                     Known::Conflict | Known::Open => Outcome::Rejected(Reason::IdConflict),
                 };
-                TxnOutput::Known { txn, attempt, outcome }
+                let replies = if outcome == Outcome::Committed { self.replies.of(txn) } else { None };
+                TxnOutput::Known { txn, attempt, outcome, replies }
             }
             BeginRow::Fresh | BeginRow::Again if self.peers_are_full(&begin.participants) => {
                 TxnOutput::Void { txn, attempt }
@@ -269,19 +293,32 @@ impl Ledger {
     }
 
     fn begin_now(&mut self, begin: Begin, digest: u128, outputs: &mut Vec<Output>) {
-        let Begin { txn, attempt, age, participants, transfer, deadline } = begin;
+        let Begin { txn, attempt, age, participants, action, deadline } = begin;
         let first = self.accounts.whereabouts(txn.first);
         if first == Whereabouts::Nowhere {
             // No group owns the id, so none could be told the end: it is rejected at once.
             let outcome = Outcome::Rejected(Reason::NoSuchAccount);
             self.record(txn, Some(digest), outcome, &Effects::default());
-            outputs.push(Output::Txn(TxnOutput::Known { txn, attempt, outcome }));
+            outputs.push(Output::Txn(TxnOutput::Known { txn, attempt, outcome, replies: None }));
             return;
         }
         let deadline = self.time + deadline;
         let verdict = None;
         let held_participants = participants.clone();
-        let record = Coordinated { txn, attempt, age, participants, transfer, deadline, vote: None, verdict };
+        let (vote, values, swapped) = (None, Vec::new(), Vec::new());
+        let of_record = action.clone();
+        let record = Coordinated {
+            txn,
+            attempt,
+            age,
+            participants,
+            action: of_record,
+            deadline,
+            vote,
+            values,
+            verdict,
+            swapped,
+        };
         self.transactions.insert_record(Coordination { record, digest, askers: Vec::new() }, self.group);
         outputs.push(Output::Txn(TxnOutput::Begun { txn, attempt }));
         let held = Held {
@@ -290,9 +327,9 @@ impl Ledger {
             participants: held_participants,
             coordinator: self.group,
             rank: Rank { age, txn },
-            transfer,
+            action,
             digest,
-            effects: Effects::default(),
+            needs: Footprint::default(),
             since: self.time,
             waiting: None,
         };
@@ -304,28 +341,28 @@ impl Ledger {
 
     /// Participant: promise to be able to apply.
     pub(super) fn prepare_transaction(&mut self, prepare: Prepare, outputs: &mut Vec<Output>) {
-        let Prepare { txn, attempt, age, participants, transfer, deadline } = prepare;
+        let Prepare { txn, attempt, age, participants, action, deadline } = prepare;
         self.raise(age.counter);
         let Some(coordinator) = participants.first().copied().filter(|group| *group != self.group) else {
             return; // Nobody to vote to.
         };
-        let digest = transfer.digest();
+        let digest = action.digest();
         let owner = self.accounts.map().owner_of(txn.first);
-        let vote = if TxnId::from(&transfer) != txn {
+        let vote = if action.txn(self.accounts.map()) != txn {
             Some(VoteKind::No(Reason::IdConflict))
         } else if owner.is_none() {
             Some(VoteKind::No(Reason::NoSuchAccount))
         } else if owner != Some(coordinator) {
             Some(VoteKind::Moved)
         } else {
-            let own = self.transactions.is_live(txn) || self.queue.transfer(txn).is_some();
+            let own = self.transactions.is_live(txn) || self.queue.named(txn).is_some();
             let held = if own { HeldHere::Own } else { self.transactions.compare_held(txn, attempt) };
             let known = if is_planted(Bug::CreditUnchecked) { Known::Open } else { self.ids.known(txn, digest) };
             let row = table::prepare(known, held);
             self.rows.add(row.row());
             let rank = Rank { age, txn };
-            let (effects, since, waiting) = (Effects::default(), self.time, None);
-            let new = Held { txn, attempt, participants, coordinator, rank, transfer, digest, effects, since, waiting };
+            let (needs, since, waiting) = (Footprint::default(), self.time, None);
+            let new = Held { txn, attempt, participants, coordinator, rank, action, digest, needs, since, waiting };
             self.vote_on(row, new, self.time + deadline)
         };
         if let Some(vote) = vote {
@@ -351,31 +388,42 @@ impl Ledger {
 
     /// The vote on what is new here; nothing if it waits.
     fn evaluate(&mut self, mut held: Held, deadline: LogTime) -> Option<VoteKind> {
-        held.effects = match self.effects_here(&held.transfer) {
-            Ok(effects) => effects,
-            Err(Trouble::Never(reason)) => return Some(VoteKind::No(reason)),
-            Err(Trouble::Moved) => return Some(VoteKind::Moved),
+        let needs = match self.needs_here(&held.action) {
+            Ok(needs) => needs,
+            Err(trouble) => return Some(refusal(&trouble)),
         };
-        let (effects, rank) = (held.effects, held.rank);
-        let fit = self.doubts.judge(&self.accounts, held.transfer.ledger, &effects, Ahead::Older(rank));
-        match fit {
+        let rank = held.rank;
+        held.needs = needs.clone();
+        match self.judge(&needs, Ahead::Older(rank)) {
             Fit::Never(reason) => Some(VoteKind::No(reason)),
-            _ if self.doubts.read_is_ahead(&self.accounts, &effects, rank) => Some(VoteKind::Die),
-            Fit::Now if self.is_full_for(held.coordinator) => Some(VoteKind::Expired),
-            Fit::Now => {
-                self.hold(held);
-                Some(VoteKind::Yes)
-            }
-            Fit::Later if !self.doubts.may_wait(&self.accounts, &effects, rank) => Some(VoteKind::Die),
-            Fit::Later if self.queue.is_full() => Some(VoteKind::Expired),
+            _ if self.doubts.read_is_ahead(&self.accounts, &needs.effects, rank) => Some(VoteKind::Die),
+            Fit::Now => Some(self.vote_now(held)),
+            Fit::Later if !self.may_wait(&needs, rank) => Some(VoteKind::Die),
+            Fit::Later if !self.may_queue(&needs) => Some(VoteKind::Expired),
             Fit::Later => {
-                let operation = Operation::Prepare(held.txn);
-                let key = self.enqueue(Lane::Prepare, operation, rank, deadline, &effects, Vec::new());
-                held.waiting = Some(key);
+                let what = Waiting::Prepare(held.txn);
+                let turn = self.enqueue(Lane::Prepare, what, rank, deadline, &needs, Vec::new());
+                held.waiting = Some(turn);
                 self.transactions.held.insert(held.txn, held);
                 None
             }
         }
+    }
+
+    /// The vote on what has room and whose locks are free: with a yes it holds them.
+    fn vote_now(&mut self, held: Held) -> VoteKind {
+        let refused = match held.action.transaction() {
+            None => None,
+            Some(transaction) => self.examine(transaction).err(),
+        };
+        if let Some(reason) = refused {
+            return VoteKind::No(reason);
+        }
+        if self.is_full_for(held.coordinator) {
+            return VoteKind::Expired;
+        }
+        self.hold(held);
+        VoteKind::Yes
     }
 
     fn is_full_for(&self, coordinator: GroupId) -> bool {
@@ -386,12 +434,11 @@ impl Ledger {
     /// It votes yes: from now on only the coordinator's group decides.
     fn hold(&mut self, held: Held) {
         assert!(held.waiting.is_none(), "what is prepared does not wait");
-        self.doubts.hold(&mut self.accounts, &held.effects, held.rank);
-        count(&mut self.transactions.prepared, held.coordinator, true);
-        // A prepare that waits may not wait for an older one.
-        for effect in held.effects.as_slice() {
-            self.stir(effect.place, None);
+        self.hold_needs(&held.needs, held.rank);
+        for inner in self.inner_ids(&held.action) {
+            assert!(self.transactions.inner.insert(inner), "an id is prepared once");
         }
+        count(&mut self.transactions.prepared, held.coordinator, true);
         self.transactions.held.insert(held.txn, held);
     }
 
@@ -399,15 +446,15 @@ impl Ledger {
     pub(super) fn let_go(&mut self, txn: TxnId) -> Option<Held> {
         let held = self.transactions.held.remove(&txn)?;
         match held.waiting {
-            Some(key) => {
-                self.dequeue(key);
+            Some(turn) => {
+                self.dequeue(turn);
             }
             None => {
-                self.doubts.release(&mut self.accounts, &held.effects, held.rank);
-                count(&mut self.transactions.prepared, held.coordinator, false);
-                for effect in held.effects.as_slice() {
-                    self.stir(effect.place, None);
+                self.release_needs(&held.needs, held.rank);
+                for inner in self.inner_ids(&held.action) {
+                    self.transactions.inner.remove(&inner);
                 }
+                count(&mut self.transactions.prepared, held.coordinator, false);
             }
         }
         Some(held)
@@ -420,50 +467,59 @@ impl Ledger {
     }
 
     /// Something has changed for a prepare that waits.
-    pub(super) fn reconsider_prepare(&mut self, txn: TxnId, key: Key, outputs: &mut Vec<Output>) {
+    pub(super) fn reconsider_prepare(&mut self, txn: TxnId, turn: Turn, outputs: &mut Vec<Output>) {
         let held = self.transactions.held.get(&txn).expect("what waits is held");
-        let (effects, rank, coordinator) = (held.effects, held.rank, held.coordinator);
-        let fit = self.doubts.judge(&self.accounts, held.transfer.ledger, &effects, Ahead::Before(key));
-        let vote = match fit {
-            Fit::Later if self.doubts.may_go_on_waiting(&self.accounts, &effects, rank) => {
-                return self.keep_waiting(key, &effects);
+        let (rank, coordinator, attempt) = (held.rank, held.coordinator, held.attempt);
+        // The ids of its transfers may have been used meanwhile.
+        let needs = match self.needs_here(&held.action) {
+            Ok(needs) => needs,
+            Err(trouble) => {
+                self.dequeue(turn);
+                return self.end_prepare(txn, refusal(&trouble), outputs);
             }
-            Fit::Later => VoteKind::Die,
-            Fit::Never(reason) => VoteKind::No(reason),
-            Fit::Now if self.is_full_for(coordinator) => VoteKind::Expired,
-            Fit::Now => VoteKind::Yes,
         };
-        self.dequeue(key);
-        if vote != VoteKind::Yes {
+        let refused = match self.judge(&needs, Ahead::Before(turn)) {
+            Fit::Later if self.may_go_on_waiting(&needs, rank) => return self.keep_waiting(turn, &needs),
+            Fit::Later => Some(VoteKind::Die),
+            Fit::Never(reason) => Some(VoteKind::No(reason)),
+            Fit::Now => None,
+        };
+        self.dequeue(turn);
+        if let Some(vote) = refused {
             return self.end_prepare(txn, vote, outputs);
         }
         let mut held = self.transactions.held.remove(&txn).expect("it was just there");
         held.waiting = None;
-        let attempt = held.attempt;
-        self.hold(held);
+        let vote = self.vote_now(held);
         outputs.push(self.voted(txn, attempt, coordinator, vote));
     }
 
     /// Coordinator: the decision.
     pub(super) fn decide_transaction(&mut self, decide: Decide, outputs: &mut Vec<Output>) {
-        let Decide { txn, attempt, verdict } = decide;
+        let Decide { txn, attempt, verdict, replies } = decide;
         let record = self.transactions.compare_record(txn, attempt);
         let held = self.transactions.held.get(&txn);
-        let prepared = held
-            .is_some_and(|held| held.coordinator == self.group && held.attempt == attempt && held.waiting.is_none());
+        let prepared = held.is_some_and(|held| {
+            let own = held.coordinator == self.group && held.attempt == attempt && held.waiting.is_none();
+            own && held.action.transaction().is_none_or(|transaction| transaction.takes(&replies))
+        });
         let row = table::decide(record, prepared, verdict);
         self.rows.add(row.row());
         match row {
             DecideRow::NoBegin | DecideRow::OtherAttempt | DecideRow::Second | DecideRow::Unprepared => {}
-            DecideRow::Commit | DecideRow::Abort | DecideRow::Reject(_) => self.conclude(txn, verdict, outputs),
+            DecideRow::Commit | DecideRow::Abort | DecideRow::Reject(_) => {
+                self.conclude(txn, verdict, replies, outputs);
+            }
         }
     }
 
     /// The decision on a live record takes effect here.
-    fn conclude(&mut self, txn: TxnId, verdict: Verdict, outputs: &mut Vec<Output>) {
+    fn conclude(&mut self, txn: TxnId, verdict: Verdict, replies: Vec<Reply>, outputs: &mut Vec<Output>) {
         let coordination = self.transactions.records.get_mut(&txn).expect("only a live record is decided");
         assert!(coordination.record.verdict.is_none(), "the first decision stands");
         coordination.record.verdict = Some(verdict);
+        coordination.record.swapped = swapped_of(&replies);
+        let swapped = coordination.record.swapped.clone();
         let askers = std::mem::take(&mut coordination.askers);
         let (attempt, digest) = (coordination.record.attempt, coordination.digest);
         self.transactions.attached -= askers.len();
@@ -471,29 +527,39 @@ impl Ledger {
         let result = match verdict {
             Verdict::Commit => {
                 let held = held.expect("a commit needs this group's own yes");
-                self.take_effect(&held);
+                self.take_effect(&held, &swapped);
+                self.replies.keep(txn, &replies);
                 TransferResult::Done(Outcome::Committed)
             }
             Verdict::Abort => TransferResult::Retry,
             Verdict::Reject(reason) => {
-                self.record_rejection(txn, Some(digest), reason, &held.map(|held| held.effects).unwrap_or_default());
+                self.record_rejection(txn, Some(digest), reason, &held.map(|held| held.needs.effects).unwrap_or_default());
                 TransferResult::Done(Outcome::Rejected(reason))
             }
         };
         if is_planted(Bug::ForgottenOnDecision) {
             self.transactions.forget(txn, attempt, self.group);
         }
-        outputs.push(Output::Txn(TxnOutput::Decided { txn, attempt, verdict }));
-        self.tell(&askers, result, outputs);
+        outputs.push(Output::Txn(TxnOutput::Decided { txn, attempt, verdict, replies: replies.clone() }));
+        self.tell(&askers, result, (verdict == Verdict::Commit).then_some(&replies), outputs);
     }
 
-    fn take_effect(&mut self, held: &Held) {
+    /// `swapped`: what the keys of its swaps held.
+    fn take_effect(&mut self, held: &Held, swapped: &[Answered]) {
         assert!(held.waiting.is_none(), "only what has voted yes takes effect");
-        self.post(&held.transfer, held.digest, &held.effects);
+        match &held.action {
+            Action::Transfer(transfer) => {
+                self.post_all(&[Post::alone(transfer, held.digest, &held.needs.effects)]);
+            }
+            Action::Transaction(transaction) => {
+                let examined = self.examine(transaction).expect("what was prepared can be carried out");
+                self.execute(transaction, examined.writes, swapped);
+            }
+        }
         if is_planted(Bug::OutcomeForgotten) && held.coordinator != self.group {
             return;
         }
-        self.record(held.txn, Some(held.digest), Outcome::Committed, &held.effects);
+        self.record(held.txn, Some(held.digest), Outcome::Committed, &held.needs.effects);
     }
 
     /// A conflict speaks of one content only, so it is not the id's outcome.
@@ -505,7 +571,7 @@ impl Ledger {
 
     /// Participant: the decision.
     pub(super) fn resolve_transaction(&mut self, resolve: Resolve, outputs: &mut Vec<Output>) {
-        let Resolve { txn, attempt, verdict } = resolve;
+        let Resolve { txn, attempt, verdict, values } = resolve;
         let Some(coordinator) = self.accounts.map().owner_of(txn.first).filter(|group| *group != self.group) else {
             return; // No other group decides this.
         };
@@ -517,6 +583,10 @@ impl Ledger {
             Some(Outcome::Rejected(reason)) => Known::Rejected(reason),
         };
         let row = table::resolve(known, held, verdict);
+        let here = self.transactions.held.get(&txn);
+        if row == ResolveRow::Apply && here.is_some_and(|held| !self.has_values_for(&held.action, &values)) {
+            return; // It cannot be carried out without them: a copy that has them will come.
+        }
         self.rows.add(row.row());
         match row {
             ResolveRow::Premature | ResolveRow::Unknown | ResolveRow::OtherCommit | ResolveRow::Contradiction => return,
@@ -525,10 +595,10 @@ impl Ledger {
             ResolveRow::Acknowledge | ResolveRow::Applied | ResolveRow::Other => {}
             ResolveRow::Apply => {
                 let held = self.let_go(txn).expect("it was just compared");
-                self.take_effect(&held);
+                self.take_effect(&held, &values);
             }
             ResolveRow::Release | ResolveRow::TakeOut | ResolveRow::ReleaseOlder | ResolveRow::Record => {
-                let (digest, effects) = self.let_go(txn).map(|held| (held.digest, held.effects)).unzip();
+                let (digest, effects) = self.let_go(txn).map(|held| (held.digest, held.needs.effects)).unzip();
                 if let Verdict::Reject(reason) = verdict {
                     self.record_rejection(txn, digest, reason, &effects.unwrap_or_default());
                 }
@@ -550,17 +620,20 @@ impl Ledger {
             self.record(txn, None, Outcome::Rejected(Reason::Fenced), &Effects::default());
             return CommandResult::Settled(Outcome::Rejected(Reason::Fenced));
         }
-        let waiting = self.queue.transfer(txn);
+        if self.transactions.is_inner(txn) {
+            return CommandResult::Refused(Why::Overloaded); // What it is part of has its decision soon.
+        }
+        let waiting = self.queue.named(txn);
         let fenced = Outcome::Rejected(Reason::Fenced);
         let row = table::fence(settled.is_some(), self.transactions.is_live(txn), waiting.is_some());
         self.rows.add(row.row());
         match row {
             FenceRow::Settled => return CommandResult::Settled(settled.expect("this row has an outcome")),
-            FenceRow::Decide => self.conclude(txn, Verdict::Reject(Reason::Fenced), outputs),
+            FenceRow::Decide => self.conclude(txn, Verdict::Reject(Reason::Fenced), Vec::new(), outputs),
             FenceRow::TakeOut => {
                 let waiter = self.dequeue(waiting.expect("this row has a waiter"));
                 self.record(txn, None, fenced, &Effects::default());
-                self.tell(&waiter.askers, TransferResult::Done(fenced), outputs);
+                self.tell(&waiter.askers, TransferResult::Done(fenced), None, outputs);
             }
             FenceRow::Record => self.record(txn, None, fenced, &Effects::default()),
         }

@@ -1,12 +1,15 @@
 //! Operations of one group: transfers between two of its accounts, reads in their turn, and what waits.
 
 use super::Ledger;
-use super::accounts::{NO_TRANSFER, Whereabouts};
+use super::accounts::{NO_TRANSFER, Place, Whereabouts};
 use super::doubt::{Ahead, Effect, Effects, Fit, Rank};
+use super::execution::sides;
+use super::footprint::{Footprint, Spot};
 use super::model::{Account, Flags, ItemResult, Outcome, Posted, Reason, Sides, Transfer, TransferResult};
-use super::output::{ClientOutput, CommandResult, Output};
+use super::operations::Reply;
+use super::output::{ClientOutput, CommandResult, Output, TransactionResult};
 use super::posted::PostedRow;
-use super::queue::{Asker, Key, Lane, Operation, Waiter, WaitingTransfer};
+use super::queue::{Asker, Lane, Turn, Waiter, Waiting, WaitingTransfer};
 use crate::ids::{AccountId, Age, ShardId, TransferId, TxnId};
 use crate::message::command::ReadCommand;
 use crate::message::txn::VoteKind;
@@ -41,6 +44,38 @@ pub(super) enum Trouble {
     Never(Reason),
     /// Another group owns what it names.
     Moved,
+    /// Something else is under way under an id that it names.
+    Busy,
+}
+
+/// A transfer that is to be posted, with its accounts of this group.
+pub(super) struct Post {
+    /// The transfer.
+    pub(super) transfer: Transfer,
+    /// Of its content.
+    pub(super) digest: u128,
+    /// Where the debit account lies, if it is here.
+    pub(super) debit: Option<Place>,
+    credit: Option<Place>,
+    sides: Sides,
+}
+
+impl Post {
+    /// Nothing if neither account is here.
+    pub(super) fn new(transfer: Transfer, digest: u128, debit: Option<Place>, credit: Option<Place>) -> Option<Post> {
+        let sides = sides(debit, credit)?;
+        Some(Post { transfer, digest, debit, credit, sides })
+    }
+
+    /// Of a transfer by itself, whose effects these are.
+    pub(super) fn alone(transfer: &Transfer, digest: u128, effects: &Effects) -> Post {
+        let side = |debit: bool| {
+            let found = effects.as_slice().iter().find(|effect| (effect.debit > 0) == debit);
+            found.map(|effect| effect.place)
+        };
+        let post = Post::new(*transfer, digest, side(true), side(false));
+        post.expect("what takes effect here has an account here")
+    }
 }
 
 impl Ledger {
@@ -68,12 +103,13 @@ impl Ledger {
         let effects = match self.effects_within(transfer, debit) {
             Ok(effects) => effects,
             Err(Trouble::Moved) => return Submitted::now(TransferResult::Moved),
+            Err(Trouble::Busy) => return Submitted::now(TransferResult::Retry),
             Err(Trouble::Never(reason)) => return self.reject_now(txn, digest, reason),
         };
-        match self.doubts.judge(&self.accounts, transfer.ledger, &effects, Ahead::All) {
+        match self.doubts.judge(&self.accounts, &effects, Ahead::All) {
             Fit::Never(reason) => self.reject_now(txn, digest, reason),
             Fit::Now => {
-                self.post(transfer, digest, &effects);
+                self.post_all(&[Post::alone(transfer, digest, &effects)]);
                 self.record(txn, Some(digest), Outcome::Committed, &effects);
                 Submitted::Committed
             }
@@ -81,9 +117,9 @@ impl Ledger {
             Fit::Later => {
                 self.counter = self.counter.saturating_add(1);
                 let rank = Rank { age: Age { counter: self.counter, id: transfer.id }, txn };
+                let needs = Footprint::from(effects.clone());
                 let waiting = WaitingTransfer { transfer: *transfer, digest, effects };
-                let operation = Operation::Transfer(Box::new(waiting));
-                self.enqueue(Lane::Local, operation, rank, deadline, &effects, vec![asker]);
+                self.enqueue(Lane::Local, Waiting::Transfer(Box::new(waiting)), rank, deadline, &needs, vec![asker]);
                 Submitted::Waits
             }
         }
@@ -91,11 +127,15 @@ impl Ledger {
 
     /// What is under way under an id has its answer later: whoever asks again is told, too (hazard S16). Other content
     /// under such an id has no answer yet, because what is under way may still end without an outcome.
-    fn attach(&mut self, txn: TxnId, digest: u128, asker: Asker) -> Option<Submitted> {
-        let attached = if let Some(key) = self.queue.transfer(txn) {
-            let waiter = self.queue.get(key).expect("the index names what waits");
-            let same = matches!(&waiter.operation, Operation::Transfer(waiting) if waiting.digest == digest);
-            same && self.queue.attach(key, asker)
+    pub(super) fn attach(&mut self, txn: TxnId, digest: u128, asker: Asker) -> Option<Submitted> {
+        let attached = if let Some(turn) = self.queue.named(txn) {
+            let waiter = self.queue.get(turn).expect("the index names what waits");
+            let same = match &waiter.what {
+                Waiting::Transfer(waiting) => waiting.digest == digest,
+                Waiting::Transaction(waiting) => waiting.digest == digest,
+                Waiting::Prepare(_) | Waiting::Read(..) => false,
+            };
+            same && self.queue.attach(turn, asker)
         } else if self.transactions.is_under_way(txn) {
             self.transactions.attach(txn, digest, asker, self.limits.waiting)
         } else {
@@ -136,9 +176,12 @@ impl Ledger {
         match (debit, credit) {
             (Whereabouts::Here(from), Whereabouts::Here(to)) => {
                 let mut effects = Effects::default();
-                effects.push(Effect { place: from, debit: transfer.amount, credit: 0 });
-                effects.push(Effect { place: to, debit: 0, credit: transfer.amount });
-                Ok(effects)
+                effects.push(Effect { place: from, debit: transfer.amount, ..Effect::default() });
+                effects.push(Effect { place: to, credit: transfer.amount, ..Effect::default() });
+                match self.doubts.never(&self.accounts, transfer.ledger, &effects) {
+                    Some(reason) => Err(Trouble::Never(reason)),
+                    None => Ok(effects),
+                }
             }
             (Whereabouts::Here(_), Whereabouts::Elsewhere) => Err(Trouble::Moved),
             _ => Err(Trouble::Never(Reason::NoSuchAccount)),
@@ -151,7 +194,7 @@ impl Ledger {
         let mut effects = Effects::default();
         for (account, debit, credit) in [(transfer.debit, transfer.amount, 0), (transfer.credit, 0, transfer.amount)] {
             match self.accounts.whereabouts(account) {
-                Whereabouts::Here(place) => effects.push(Effect { place, debit, credit }),
+                Whereabouts::Here(place) => effects.push(Effect { place, debit, credit, read: false }),
                 Whereabouts::Missing | Whereabouts::Nowhere => return Err(Trouble::Never(Reason::NoSuchAccount)),
                 Whereabouts::Elsewhere => {}
             }
@@ -159,128 +202,149 @@ impl Ledger {
         if effects.as_slice().is_empty() { Err(Trouble::Moved) } else { Ok(effects) }
     }
 
-    /// Posts what was granted.
-    pub(super) fn post(&mut self, transfer: &Transfer, digest: u128, effects: &Effects) {
-        let position = self.posted.len();
-        let (mut before_debit, mut before_credit) = (NO_TRANSFER, NO_TRANSFER);
-        let flow = self.flows.entry(transfer.ledger).or_default();
-        for effect in effects.as_slice() {
-            let row = self.accounts.row_mut(effect.place);
-            let before = std::mem::replace(&mut row.last, position);
-            apply_effect(&mut row.account, effect);
-            flow.difference = flow.difference.wrapping_add(effect.debit).wrapping_sub(effect.credit);
-            if effect.debit > 0 {
-                before_debit = before;
-            } else {
-                before_credit = before;
+    /// Posts what was granted, together: an account obeys its rules before it and after it.
+    pub(super) fn post_all(&mut self, posts: &[Post]) {
+        for post in posts {
+            self.post(post);
+        }
+        for post in posts {
+            let flow = self.flows.get(&post.transfer.ledger).expect("what was posted has flowed");
+            assert_eq!(flow.difference, flow.sent.wrapping_sub(flow.received), "money is neither made nor lost");
+            for place in [post.debit, post.credit].into_iter().flatten() {
+                check_rules(&self.accounts.row(place).account);
+                self.versions.touch_account(place, self.applied);
+                self.stir(Spot::Account(place), None);
             }
         }
-        let sides = match effects.as_slice() {
-            [_, _] => Sides::Both,
-            [only] if only.debit > 0 => Sides::Debit,
-            _ => Sides::Credit,
-        };
+    }
+
+    fn post(&mut self, post: &Post) {
+        const FITS: &str = "what was granted can be applied";
+        let Post { transfer, digest, sides, .. } = post;
+        let amount = transfer.amount;
+        let (position, flow) = (self.posted.len(), self.flows.entry(transfer.ledger).or_default());
+        let (mut before_debit, mut before_credit) = (NO_TRANSFER, NO_TRANSFER);
+        if let Some(place) = post.debit {
+            let row = self.accounts.row_mut(place);
+            row.account.debits_posted = row.account.debits_posted.checked_add(amount).expect(FITS);
+            before_debit = std::mem::replace(&mut row.last, position);
+            flow.difference = flow.difference.wrapping_add(amount);
+        }
+        if let Some(place) = post.credit {
+            let row = self.accounts.row_mut(place);
+            row.account.credits_posted = row.account.credits_posted.checked_add(amount).expect(FITS);
+            before_credit = std::mem::replace(&mut row.last, position);
+            flow.difference = flow.difference.wrapping_sub(amount);
+        }
         match sides {
-            Sides::Debit => flow.sent = flow.sent.wrapping_add(transfer.amount),
+            Sides::Debit => flow.sent = flow.sent.wrapping_add(amount),
             Sides::Credit if is_planted(Bug::ReceivedNotCounted) => {}
-            Sides::Credit => flow.received = flow.received.wrapping_add(transfer.amount),
+            Sides::Credit => flow.received = flow.received.wrapping_add(amount),
             Sides::Both => {}
         }
-        assert_eq!(flow.difference, flow.sent.wrapping_sub(flow.received), "money is neither made nor lost");
-        let posted = Posted { transfer: *transfer, sides, posted_at: self.time };
-        self.posted.push(PostedRow { posted, before_debit, before_credit }, digest);
-        for effect in effects.as_slice() {
-            self.stir(effect.place, None);
-        }
+        let posted = Posted { transfer: *transfer, sides: *sides, posted_at: self.time };
+        self.posted.push(PostedRow { posted, before_debit, before_credit }, *digest);
     }
 
     /// Puts an operation into the queue, which has a place.
     pub(super) fn enqueue(
         &mut self,
         lane: Lane,
-        operation: Operation,
+        what: Waiting,
         rank: Rank,
         deadline: LogTime,
-        effects: &Effects,
+        needs: &Footprint,
         askers: Vec<Asker>,
-    ) -> Key {
+    ) -> Turn {
         let at = match lane {
-            Lane::Read => *effects,
-            Lane::Prepare | Lane::Local => self.doubts.obstacles(&self.accounts, effects),
+            Lane::Read => needs.clone(),
+            Lane::Prepare | Lane::Local => self.obstacles(needs),
         };
         for session in askers.iter().filter_map(|asker| asker.session) {
             self.sessions.begin_waiting(session);
         }
-        let key = self.queue.next_key(lane);
-        self.doubts.claim(&mut self.accounts, key, rank, &at);
-        self.queue.insert(key, Waiter { operation, rank, deadline, at, askers });
-        key
+        let turn = self.queue.next_turn(lane);
+        self.claim(turn, rank, &at);
+        self.queue.insert(turn, Waiter { what, rank, deadline, at, askers });
+        turn
     }
 
     /// Takes an operation out of the queue; whoever was behind it may move.
-    pub(super) fn dequeue(&mut self, key: Key) -> Waiter {
-        let waiter = self.queue.remove(key).expect("it waits");
-        self.doubts.unclaim(&mut self.accounts, key, &waiter.at);
-        for effect in waiter.at.as_slice() {
-            self.stir(effect.place, Some(key));
-        }
+    pub(super) fn dequeue(&mut self, turn: Turn) -> Waiter {
+        let waiter = self.queue.remove(turn).expect("it waits");
+        self.unclaim(turn, waiter.rank, &waiter.at);
         waiter
     }
 
     /// It goes on waiting, perhaps for something else.
-    pub(super) fn keep_waiting(&mut self, key: Key, effects: &Effects) {
-        let waiter = self.queue.get(key).expect("it waits");
-        let (rank, before) = (waiter.rank, waiter.at);
-        let at = self.doubts.obstacles(&self.accounts, effects);
+    pub(super) fn keep_waiting(&mut self, turn: Turn, needs: &Footprint) {
+        let waiter = self.queue.get(turn).expect("it waits");
+        let (rank, before) = (waiter.rank, waiter.at.clone());
+        let at = self.obstacles(needs);
         if at != before {
             // First the new place, then the old one goes: an account that stays is not forgotten in between.
-            let (new, old) = (difference(&at, &before), difference(&before, &at));
-            self.doubts.claim(&mut self.accounts, key, rank, &new);
-            self.doubts.unclaim(&mut self.accounts, key, &old);
-            self.queue.move_to(key, at);
+            let (new, old) = (difference(&at.effects, &before.effects), difference(&before.effects, &at.effects));
+            self.doubts.claim(&mut self.accounts, turn, rank, &new);
+            self.doubts.unclaim(&mut self.accounts, turn, rank, &old);
+            self.queue.move_to(turn, at);
             for effect in old.as_slice() {
-                self.stir(effect.place, Some(key));
+                self.stir(Spot::Account(effect.place), Some(turn));
             }
         }
     }
 
     /// Something has changed for an operation that waits, if it still does.
-    pub(super) fn reconsider(&mut self, key: Key, outputs: &mut Vec<Output>) {
-        let Some(waiter) = self.queue.get(key) else { return };
-        match &waiter.operation {
-            Operation::Read(account, place) => {
+    pub(super) fn reconsider(&mut self, turn: Turn, outputs: &mut Vec<Output>) {
+        let Some(waiter) = self.queue.get(turn) else { return };
+        match &waiter.what {
+            Waiting::Read(account, place) => {
                 let (account, place) = (*account, *place);
                 if !self.is_in_doubt(place) {
-                    self.dequeue(key);
+                    self.dequeue(turn);
                     outputs.push(Output::Read(account, Some(self.accounts.row(place).account)));
                 }
             }
-            Operation::Prepare(txn) => self.reconsider_prepare(*txn, key, outputs),
-            Operation::Transfer(waiting) => {
-                let WaitingTransfer { transfer, digest, effects } = **waiting;
-                let outcome = match self.doubts.judge(&self.accounts, transfer.ledger, &effects, Ahead::Before(key)) {
-                    Fit::Later => return self.keep_waiting(key, &effects),
+            Waiting::Prepare(txn) => self.reconsider_prepare(*txn, turn, outputs),
+            Waiting::Transfer(waiting) => {
+                let WaitingTransfer { transfer, digest, effects } = (**waiting).clone();
+                let outcome = match self.doubts.judge(&self.accounts, &effects, Ahead::Before(turn)) {
+                    Fit::Later => return self.keep_waiting(turn, &effects.into()),
                     Fit::Never(reason) => Outcome::Rejected(reason),
                     Fit::Now => Outcome::Committed,
                 };
-                let waiter = self.dequeue(key);
+                let waiter = self.dequeue(turn);
                 if outcome == Outcome::Committed {
-                    self.post(&transfer, digest, &effects);
+                    self.post_all(&[Post::alone(&transfer, digest, &effects)]);
                 }
                 self.record(TxnId::from(&transfer), Some(digest), outcome, &effects);
-                self.tell(&waiter.askers, TransferResult::Done(outcome), outputs);
+                self.tell(&waiter.askers, TransferResult::Done(outcome), None, outputs);
+            }
+            Waiting::Transaction(waiting) => {
+                let waiting = (**waiting).clone();
+                self.reconsider_transaction(turn, waiting, outputs);
             }
         }
     }
 
-    /// Tells everyone who asked for a transfer that waited.
-    pub(super) fn tell(&mut self, askers: &[Asker], result: TransferResult, outputs: &mut Vec<Output>) {
+    /// Tells everyone who asked for what waited. `replies`: of a transaction, what it yields.
+    pub(super) fn tell(
+        &mut self,
+        askers: &[Asker],
+        result: TransferResult,
+        replies: Option<&[Reply]>,
+        outputs: &mut Vec<Output>,
+    ) {
         for asker in askers {
             if let Some(session) = asker.session {
                 self.sessions.end_waiting(session, self.time);
             }
-            let item = ItemResult { index: asker.index, result, replayed: false };
-            outputs.push(Output::Client(ClientOutput { command: asker.command, result: CommandResult::Late(item) }));
+            let result = if asker.alone {
+                let replies = replies.map(<[_]>::to_vec);
+                CommandResult::Transaction(TransactionResult { result, replayed: false, replies })
+            } else {
+                CommandResult::Late(ItemResult { index: asker.index, result, replayed: false })
+            };
+            outputs.push(Output::Client(ClientOutput { command: asker.command, result }));
         }
     }
 
@@ -291,10 +355,12 @@ impl Ledger {
         self.lose_holds(Bug::PreparedExpires, self.time);
         let Some(key) = self.queue.expired(self.time) else { return self.sessions.expire_one(self.time) };
         let waiter = self.dequeue(key);
-        match waiter.operation {
-            Operation::Read(account, _) => outputs.push(Output::ReadExpired(account)),
-            Operation::Prepare(txn) => self.end_prepare(txn, VoteKind::Expired, outputs),
-            Operation::Transfer(_) => self.tell(&waiter.askers, TransferResult::Retry, outputs),
+        match waiter.what {
+            Waiting::Read(account, _) => outputs.push(Output::ReadExpired(account)),
+            Waiting::Prepare(txn) => self.end_prepare(txn, VoteKind::Expired, outputs),
+            Waiting::Transfer(_) | Waiting::Transaction(_) => {
+                self.tell(&waiter.askers, TransferResult::Retry, None, outputs);
+            }
         }
         true
     }
@@ -319,14 +385,15 @@ impl Ledger {
             let txn = TxnId { id: TransferId(0), first: account };
             let rank = Rank { age: Age { counter: self.counter, id: TransferId(0) }, txn };
             let mut effects = Effects::default();
-            effects.push(Effect { place, debit: 0, credit: 0 });
-            self.enqueue(Lane::Read, Operation::Read(account, place), rank, deadline, &effects, Vec::new());
+            effects.push(Effect { place, read: true, ..Effect::default() });
+            let what = Waiting::Read(account, place);
+            self.enqueue(Lane::Read, what, rank, deadline, &effects.into(), Vec::new());
         }
     }
 }
 
 /// What can be said of a transfer without knowing an account.
-fn check_content(transfer: &Transfer) -> Result<(), Trouble> {
+pub(super) fn check_content(transfer: &Transfer) -> Result<(), Trouble> {
     if transfer.amount == 0 {
         return Err(Trouble::Never(Reason::ZeroAmount));
     }
@@ -334,15 +401,13 @@ fn check_content(transfer: &Transfer) -> Result<(), Trouble> {
     if debit == transfer.credit.0 { Err(Trouble::Never(Reason::SameAccount)) } else { Ok(()) }
 }
 
-fn apply_effect(account: &mut Account, effect: &Effect) {
-    const FITS: &str = "what was granted can be applied";
-    account.debits_posted = account.debits_posted.checked_add(effect.debit).expect(FITS);
-    account.credits_posted = account.credits_posted.checked_add(effect.credit).expect(FITS);
-    if effect.debit > 0 && account.flags.has(Flags::DEBITS_MUST_NOT_EXCEED_CREDITS) {
-        assert!(account.debits_posted <= account.credits_posted, "an account never owes more than its rules allow");
+fn check_rules(account: &Account) {
+    let Account { flags, debits_posted, credits_posted, .. } = account;
+    if flags.has(Flags::DEBITS_MUST_NOT_EXCEED_CREDITS) {
+        assert!(debits_posted <= credits_posted, "an account never owes more than its rules allow");
     }
-    if effect.credit > 0 && account.flags.has(Flags::CREDITS_MUST_NOT_EXCEED_DEBITS) {
-        assert!(account.credits_posted <= account.debits_posted, "an account is never owed more than its rules allow");
+    if flags.has(Flags::CREDITS_MUST_NOT_EXCEED_DEBITS) {
+        assert!(credits_posted <= debits_posted, "an account is never owed more than its rules allow");
     }
 }
 

@@ -1,7 +1,9 @@
 //! What clients say and what they are told: the public part of the protocol.
 
 use crate::ids::{AccountId, Epoch, GroupId, NodeId, Session, Slot, TxnId};
-use crate::ledger::model::{Account, CreateResult, ItemResult, Outcome};
+use crate::ledger::model::{Account, CreateResult, ItemResult, Outcome, TransferResult};
+use crate::ledger::operations::{OPERATIONS_LIMIT, Operation, Reply};
+use crate::ledger::output::TransactionResult;
 use crate::placement::map::ShardMap;
 use crate::time::Span;
 use crate::wire::codec::{wire_enum, wire_struct, wire_tags};
@@ -34,8 +36,32 @@ pub enum Call {
     Map(MapCall),
     /// The command line's own.
     Operator(OperatorCall),
+    /// Read keys and accounts of one group together.
+    Query(QueryCall),
 }
-wire_enum!(Call { 1 => Command, 2 => Read, 3 => Fence, 4 => Lookup, 5 => Map, 6 => Operator });
+wire_enum!(Call { 1 => Command, 2 => Read, 3 => Fence, 4 => Lookup, 5 => Map, 6 => Operator, 7 => Query });
+
+/// Read keys and accounts of one group together, at one position of its log.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct QueryCall {
+    /// `Get`, `Scan` and `Read` operations, up to the limit of a transaction's.
+    pub operations: Vec<Operation>,
+    /// Linearizable. Otherwise what the leader has applied: only good for comparing versions with a later, confirmed
+    /// one of the same.
+    pub confirmed: bool,
+    /// How long the client waits.
+    pub deadline: Span,
+    /// The version of the shard map that routed it.
+    pub epoch: Epoch,
+}
+wire_struct!(QueryCall { operations, confirmed, deadline, epoch });
+
+impl QueryCall {
+    /// Whether it only reads, and not too much.
+    pub(crate) fn is_sound(&self) -> bool {
+        self.operations.len() <= OPERATIONS_LIMIT && !self.operations.iter().any(Operation::writes)
+    }
+}
 
 /// Read one account, linearizably.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -86,9 +112,14 @@ pub enum Response {
     Refused(Refused),
     /// The command line's own.
     Operator(OperatorAnswer),
+    /// What became of a transaction.
+    Transaction(TransactionDone),
+    /// What was read together.
+    Queried(QueryDone),
 }
 wire_enum!(Response {
     1 => Registered, 2 => Transfers, 3 => Created, 4 => Read, 5 => Settled, 6 => Map, 7 => Refused, 8 => Operator,
+    9 => Transaction, 10 => Queried,
 });
 
 /// The results of a batch.
@@ -98,6 +129,45 @@ pub struct TransfersDone {
     pub items: Vec<ItemResult>,
 }
 wire_struct!(TransfersDone { items });
+
+/// What became of a transaction.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct TransactionDone {
+    /// What became of it.
+    pub result: TransferResult,
+    /// It had its outcome before this request.
+    pub replayed: bool,
+    /// Of a commit: what each operation yields, in their order. Nothing if that is not kept any more.
+    pub replies: Option<Vec<Reply>>,
+}
+wire_struct!(TransactionDone { result, replayed, replies });
+
+impl From<TransactionResult> for TransactionDone {
+    fn from(done: TransactionResult) -> TransactionDone {
+        let TransactionResult { result, replayed, replies } = done;
+        TransactionDone { result, replayed, replies }
+    }
+}
+
+/// What was read together, in one group, at one position of its log.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct QueryDone {
+    /// The position.
+    pub slot: Slot,
+    /// In the order of the request; nothing if something of it is in doubt: read it in a transaction.
+    pub found: Option<Vec<Found>>,
+}
+wire_struct!(QueryDone { slot, found });
+
+/// One thing that was read.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Found {
+    /// What was found: `Value`, `Rows` or `Account`; `Done` if there is no such account.
+    pub reply: Reply,
+    /// Later reads with the same version have found the same, and so would have all between.
+    pub version: Slot,
+}
+wire_struct!(Found { reply, version });
 
 /// One result for each account of the request.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -6,6 +6,7 @@ use crate::ids::{
     AccountId, Age, Attempt, Ballot, DirectoryId, Epoch, GroupId, NodeId, ReplicaId, Session, TransferId, TxnId,
 };
 use crate::ledger::model::{Reason, Transfer};
+use crate::ledger::operations::{Action, Answered, Reply};
 use crate::time::{LogTime, Span};
 use crate::wire::codec::{Decode, DecodeError, Reader, wire_enum, wire_struct, wire_tags};
 
@@ -107,6 +108,25 @@ wire_enum!(Command {
     1 => Client, 2 => Begin, 3 => Prepare, 4 => Decide, 5 => Resolve, 6 => Forget, 7 => Read, 8 => Fence,
 });
 
+/// A command of the roles, about: an id, an attempt, an age and the head.
+const COMMAND_BYTES: usize = 160;
+
+impl Command {
+    /// About how many bytes it has in an entry.
+    pub(crate) fn bytes(&self) -> usize {
+        let content = match self {
+            Command::Client(command) => command.body.len(),
+            Command::Begin(begin) => begin.action.bytes(),
+            Command::Prepare(prepare) => prepare.action.bytes(),
+            Command::Decide(decide) => decide.replies.iter().map(Reply::bytes).sum(),
+            Command::Resolve(resolve) => resolve.values.iter().map(|value| value.reply.bytes()).sum(),
+            Command::Forget(forget) => forget.ended.len() * 64,
+            Command::Read(_) | Command::Fence(_) => 0,
+        };
+        COMMAND_BYTES + content
+    }
+}
+
 /// What the body of a client's command is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum CommandKind {
@@ -119,8 +139,21 @@ pub enum CommandKind {
     Transact,
     /// Creates accounts; the body is an array of them.
     CreateAccounts,
+    /// One transaction, all of whose accounts and keys are in one group.
+    Transaction,
+    /// One transaction over groups, sent to the one that coordinates it. Never logged as it came.
+    TransactOver,
 }
-wire_tags!(CommandKind { 1 => Register, 2 => Transfers, 3 => Transact, 4 => CreateAccounts });
+wire_tags!(CommandKind {
+    1 => Register, 2 => Transfers, 3 => Transact, 4 => CreateAccounts, 5 => Transaction, 6 => TransactOver,
+});
+
+impl CommandKind {
+    /// Whether the coordinator takes it apart; the leader takes the others.
+    pub fn is_coordinated(self) -> bool {
+        matches!(self, CommandKind::Transact | CommandKind::TransactOver)
+    }
+}
 
 /// A client's command: the envelope, which is read on the way, and the body, which is decoded when it is applied.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -154,11 +187,11 @@ pub struct Begin {
     /// Every group that takes part, the coordinator's first.
     pub participants: Vec<GroupId>,
     /// What it does.
-    pub transfer: Transfer,
+    pub action: Action,
     /// How long the client still waits.
     pub deadline: Span,
 }
-wire_struct!(Begin { txn, attempt, age, participants, transfer, deadline });
+wire_struct!(Begin { txn, attempt, age, participants, action, deadline });
 
 /// Promise to be able to apply. The vote is what applying it yields.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -171,12 +204,12 @@ pub struct Prepare {
     pub age: Age,
     /// Every group that takes part, the coordinator's first (hazard S14).
     pub participants: Vec<GroupId>,
-    /// What it does; each participant applies the sides that it owns.
-    pub transfer: Transfer,
+    /// What it does; each participant applies what it owns of it.
+    pub action: Action,
     /// How long it may wait for its vote.
     pub deadline: Span,
 }
-wire_struct!(Prepare { txn, attempt, age, participants, transfer, deadline });
+wire_struct!(Prepare { txn, attempt, age, participants, action, deadline });
 
 /// How an attempt ends.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -190,7 +223,7 @@ pub enum Verdict {
 }
 
 /// The decision on an attempt. The first one that is applied stands.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Decide {
     /// The transaction.
     pub txn: TxnId,
@@ -198,11 +231,13 @@ pub struct Decide {
     pub attempt: Attempt,
     /// How it ends.
     pub verdict: Verdict,
+    /// Of a commit: what each operation yields, in their order. Nothing of a transfer alone.
+    pub replies: Vec<Reply>,
 }
-wire_struct!(Decide { txn, attempt, verdict });
+wire_struct!(Decide { txn, attempt, verdict, replies });
 
 /// The decision, at a participant.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Resolve {
     /// The transaction.
     pub txn: TxnId,
@@ -210,8 +245,10 @@ pub struct Resolve {
     pub attempt: Attempt,
     /// How it ends.
     pub verdict: Verdict,
+    /// Of a commit: what the keys of its swaps held, for those that write it elsewhere (hazard S5).
+    pub values: Vec<Answered>,
 }
-wire_struct!(Resolve { txn, attempt, verdict });
+wire_struct!(Resolve { txn, attempt, verdict, values });
 
 /// Coordinator's records that are no longer needed.
 #[derive(Clone, Debug, Eq, PartialEq)]

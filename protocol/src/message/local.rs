@@ -1,8 +1,11 @@
 //! Between the roles of one group on one node. These messages are handed over in memory, in order; they are never on
 //! a wire and carry no durability: what they tell is volatile or already chosen.
 
+use std::sync::Arc;
+
 use crate::ids::AccountId;
 use crate::ids::{Ballot, NodeId, Origin, ReplicaId, Slot};
+use crate::ledger::operations::Operation;
 use crate::ledger::output::{ClientOutput, TxnOutput};
 use crate::ledger::records::{Coordinated, InDoubt};
 use crate::time::{LogTime, Span};
@@ -97,13 +100,41 @@ pub struct ReadTicket {
     pub deadline: Span,
 }
 
+/// Keys and accounts that are to be read together.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QueryTicket {
+    /// Where the answer goes.
+    pub origin: Origin,
+    /// What is read.
+    pub operations: Arc<[Operation]>,
+}
+
+/// Something that waits for a position of the log to be read at.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Read {
+    /// One account: it waits until nothing is in doubt there.
+    Account(ReadTicket),
+    /// Several things, or keys: answered at once, if only that something is in doubt.
+    Query(QueryTicket),
+}
+
+impl Read {
+    /// Where the answer goes.
+    pub fn origin(&self) -> Origin {
+        match self {
+            Read::Account(ticket) => ticket.origin,
+            Read::Query(ticket) => ticket.origin,
+        }
+    }
+}
+
 /// Reads whose leader was confirmed after they arrived.
 #[derive(Clone, Debug)]
 pub struct ConfirmedReads {
     /// The chosen length noted at the arrival of the last of them: apply so much first (hazard S23).
     pub at: Slot,
     /// The reads.
-    pub reads: Vec<ReadTicket>,
+    pub reads: Vec<Read>,
 }
 
 /// How far the replica is.

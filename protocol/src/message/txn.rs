@@ -5,6 +5,7 @@
 
 use crate::ids::{Attempt, GroupId, NodeId, TxnId};
 use crate::ledger::model::Reason;
+use crate::ledger::operations::Answered;
 use crate::wire::codec::{wire_enum, wire_struct};
 
 use super::command::{Prepare, Resolve};
@@ -57,8 +58,10 @@ pub struct Vote {
     pub vote: VoteKind,
     /// The participant's age counter: the coordinator raises its own to it.
     pub counter: u64,
+    /// Of a yes: what the operations on what it owns yield, read under its locks (hazard S5).
+    pub values: Vec<Answered>,
 }
-wire_struct!(Vote { txn, attempt, group, vote, counter });
+wire_struct!(Vote { txn, attempt, group, vote, counter, values });
 
 /// An acknowledgement of `Resolve`, from applied state.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -1,6 +1,7 @@
 //! The shard map: accounts to shards, shards to groups, at an epoch.
 
 use crate::ids::{AccountId, Epoch, GroupId, ShardId};
+use crate::ledger::operations::Key;
 use crate::message::operator::Nothing;
 use crate::wire::codec::{wire_enum, wire_struct};
 
@@ -61,6 +62,17 @@ impl ShardMap {
                 Some(ShardId((hash % self.owners.len() as u64) as u16))
             }
         }
+    }
+
+    /// The shard that a key belongs to: by a hash of its part, so that keys of one part lie together.
+    pub fn shard_of_key(&self, key: &Key) -> ShardId {
+        let hash = xxhash_rust::xxh3::xxh3_64(key.part());
+        ShardId((hash % self.owners.len() as u64) as u16)
+    }
+
+    /// The group that owns a key.
+    pub fn owner_of_key(&self, key: &Key) -> GroupId {
+        self.owners[usize::from(self.shard_of_key(key).0)]
     }
 
     /// The group that owns an account; nothing if the id is outside all ranges.

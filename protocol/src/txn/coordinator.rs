@@ -1,6 +1,6 @@
 //! The coordinator: begins, decides and ends the transactions whose debit account its group owns.
 //!
-//! Inputs: client requests of kind `Transact`; `Serve`, `Follow` and `Events` from its own node; `Vote`, `Resolved`,
+//! Inputs: client requests of the kinds `Transact` and `TransactOver`; `Serve`, `Follow` and `Events` from its own node; `Vote`, `Resolved`,
 //! `Inquire` and `Redirect` from the participants of other groups. Outputs: `Propose` to the leader, once a turn;
 //! `Prepare` and `Resolve` to participants; answers to clients.
 //!
@@ -17,7 +17,6 @@ use std::collections::BTreeMap;
 use crate::ids::{GroupId, NodeId, Origin};
 use crate::message::Message;
 use crate::message::client::{Call, Refused, Request, Response, Why};
-use crate::message::command::CommandKind;
 use crate::message::local::{Follow, LocalMessage, Serve};
 use crate::message::txn::{Redirect, TxnMessage};
 use crate::placement::map::ShardMap;
@@ -28,6 +27,11 @@ use crate::time::{Span, Time};
 use super::TxnConfig;
 use super::peers::Peers;
 use serving::Serving;
+
+#[cfg(test)]
+pub(crate) use attempt::merge;
+#[cfg(test)]
+pub(crate) use serving::owns_left;
 
 /// The coordinator of a group, on one node. It works only while its node leads the group.
 #[derive(Clone, Debug)]
@@ -179,7 +183,7 @@ impl Coordinator {
             _ if request.group != self.desk.me.group => {
                 return effects.reply(origin, Response::refused(Why::WrongNode));
             }
-            Call::Command(command) if command.kind == CommandKind::Transact => command,
+            Call::Command(command) if command.kind.is_coordinated() => command,
             _ => return effects.reply(origin, Response::refused(Why::Malformed)),
         };
         match &mut self.phase {

@@ -62,6 +62,10 @@
 //! second `Prepare` is answered from it, on the credit side too (hazard S8). A request that comes while its transaction
 //! is under way gets the answer of that one (hazard S16).
 //!
+//! **Values.** A transaction may read, and write what another group holds (a swap). What is read is read under locks,
+//! from prepare to resolve (hazard S2); it travels in the votes, the decision carries all of it, and a resolve the values
+//! that its receiver writes (hazard S5).
+//!
 //! # Why it ends
 //!
 //! Everything sent is sent again until it is answered: `Prepare` until there is a vote, from state if need be (hazard
@@ -77,7 +81,6 @@
 //!
 //! - One round less: to answer the client when all votes are durable, before `Decide` is. The participants are named in
 //!   every `Prepare` so that recovery could ask them; the rules for aborting would have to change with it (hazard S14).
-//! - Values that travel in votes, and locks: transactions over keys will need them (hazards S2, S5).
 
 mod coordinator;
 mod inquiry;
@@ -134,6 +137,21 @@ impl TxnConfig {
             peer_limit: 8192,
         }
     }
+}
+
+/// The replies to a transaction from the answers of its participants, as the coordinator puts them together.
+#[cfg(test)]
+pub(crate) fn replies_for_tests(
+    action: &crate::ledger::operations::Action,
+    participants: &[crate::ids::GroupId],
+    answers: impl IntoIterator<Item = Vec<crate::ledger::operations::Answered>>,
+    map: &ShardMap,
+) -> Vec<crate::ledger::operations::Reply> {
+    let mut all = Vec::new();
+    for (group, answers) in participants.iter().zip(answers) {
+        coordinator::merge(&mut all, answers, |operation| coordinator::owns_left(action, operation, *group, map));
+    }
+    crate::ledger::replies_of(action.transaction().expect("a transaction"), all)
 }
 
 // An attempt in traces.

@@ -78,6 +78,8 @@ struct Entry {
     node: Option<NodeId>,
     // The vote and the age counter as applied; nothing while the `Prepare` is in the log or waits in the queue.
     vote: Option<(VoteKind, u64)>,
+    // With the yes come values that are not kept here: a copy of the `Prepare` makes them anew.
+    yields: bool,
     // A `Resolve` is in the log.
     resolving: bool,
     asked: u32,
@@ -169,9 +171,9 @@ impl Role for Participant {
 impl Serving {
     // What the last leader left: a yes is answered from state when it is asked for again (hazard L13).
     fn take_over(&mut self, record: InDoubt, counter: u64, due: Time) {
-        let InDoubt { txn, attempt, coordinator, waiting, .. } = record;
+        let InDoubt { txn, attempt, coordinator, waiting, yields, .. } = record;
         let vote = (!waiting).then_some((VoteKind::Yes, counter));
-        let before = self.insert((txn, attempt), Entry { vote, ..Entry::new(coordinator, None, due) });
+        let before = self.insert((txn, attempt), Entry { vote, yields, ..Entry::new(coordinator, None, due) });
         assert!(before.is_none(), "an attempt is in doubt once");
     }
 
@@ -186,8 +188,13 @@ impl Serving {
         if let Some(entry) = self.attempts.get_mut(&key) {
             entry.node = Some(from.node);
             // In the log, or in the queue: the vote will come. Voted: it is told again. Being resolved: too late.
-            if !entry.resolving {
-                entry.tell(key, cx);
+            if entry.resolving {
+                return;
+            }
+            entry.tell(key, cx);
+            if entry.yields && entry.vote.is_some_and(|(vote, _)| vote == VoteKind::Yes) {
+                entry.vote = None; // Until it is applied: further copies are not proposed.
+                self.proposals.push(Command::Prepare(prepare));
             }
             return;
         }
@@ -234,14 +241,16 @@ impl Serving {
 
     fn on_event(&mut self, event: TxnOutput, cx: &mut Cx<'_>) {
         match event {
-            TxnOutput::Voted { txn, attempt, coordinator, vote, counter } if coordinator != cx.desk.me.group => {
+            TxnOutput::Voted { txn, attempt, coordinator, vote, counter, values } if coordinator != cx.desk.me.group => {
                 let (key, due) = ((txn, attempt), cx.now + cx.desk.inquire_after);
                 if !self.attempts.contains_key(&key) {
                     self.insert(key, Entry::new(coordinator, None, due));
                 }
                 let Some(entry) = self.attempts.get_mut(&key) else { return };
                 entry.vote = Some((vote, counter));
-                entry.tell(key, cx);
+                entry.yields = !values.is_empty();
+                let vote = Vote { txn, attempt, group: cx.desk.me.group, vote, counter, values };
+                send(coordinator, entry.node, TxnMessage::Vote(vote), cx);
             }
             TxnOutput::Resolved { txn, attempt, coordinator } => {
                 let entry = self.remove((txn, attempt));
@@ -334,13 +343,13 @@ impl Serving {
 
 impl Entry {
     fn new(coordinator: GroupId, node: Option<NodeId>, due: Time) -> Entry {
-        Entry { coordinator, node, vote: None, resolving: false, asked: 0, due }
+        Entry { coordinator, node, vote: None, yields: false, resolving: false, asked: 0, due }
     }
 
-    // Tells the vote, if there is one.
+    // Tells the vote, if there is one, and nothing that is not kept comes with it.
     fn tell(&self, (txn, attempt): Key, cx: &mut Cx<'_>) {
-        if let Some((vote, counter)) = self.vote {
-            let vote = Vote { txn, attempt, group: cx.desk.me.group, vote, counter };
+        if let Some((vote, counter)) = self.vote.filter(|_| !self.yields) {
+            let vote = Vote { txn, attempt, group: cx.desk.me.group, vote, counter, values: Vec::new() };
             send(self.coordinator, self.node, TxnMessage::Vote(vote), cx);
         }
     }

@@ -5,6 +5,7 @@
 //! can exhaust the stack; a container takes memory as its elements arrive, never as its header announces.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use rmp::Marker;
@@ -122,6 +123,25 @@ impl<'a> Reader<'a> {
         }
         let value = u128::from_be_bytes(self.array()?);
         if value >> 64 == 0 { Err(DecodeError::Number) } else { Ok(value) }
+    }
+
+    /// A signed number in its shortest form; zero and above are unsigned.
+    ///
+    /// # Errors
+    /// If something else, or a longer form, stands there.
+    pub fn int(&mut self) -> Result<i64, DecodeError> {
+        let marker = self.bytes.first().map(|byte| Marker::from_u8(*byte)).ok_or(DecodeError::Truncated)?;
+        if !matches!(marker, Marker::FixNeg(_) | Marker::I8 | Marker::I16 | Marker::I32 | Marker::I64) {
+            return i64::try_from(self.uint()?).map_err(|_| DecodeError::Number);
+        }
+        let (value, most) = match self.marker()? {
+            Marker::FixNeg(value) => return Ok(i64::from(value)),
+            Marker::I8 => (i64::from(i8::from_be_bytes(self.array()?)), -33),
+            Marker::I16 => (i64::from(i16::from_be_bytes(self.array()?)), i64::from(i8::MIN) - 1),
+            Marker::I32 => (i64::from(i32::from_be_bytes(self.array()?)), i64::from(i16::MIN) - 1),
+            _ => (i64::from_be_bytes(self.array()?), i64::from(i32::MIN) - 1),
+        };
+        if value > most { Err(DecodeError::Number) } else { Ok(value) }
     }
 
     /// The length of an array.
@@ -245,6 +265,19 @@ macro_rules! unsigned {
 }
 unsigned!(u8, u16, u32, u64);
 
+/// The shortest form; zero and above are unsigned.
+impl Encode for i64 {
+    fn encode(&self, out: &mut Vec<u8>) {
+        rmp::encode::write_sint(out, *self).expect(INFALLIBLE);
+    }
+}
+
+impl Decode for i64 {
+    fn decode(reader: &mut Reader<'_>) -> Result<i64, DecodeError> {
+        reader.int()
+    }
+}
+
 impl Encode for u128 {
     fn encode(&self, out: &mut Vec<u8>) {
         match u64::try_from(*self) {
@@ -354,6 +387,33 @@ impl<A: Encode, B: Encode> Encode for (A, B) {
         encode_array_len(out, 2);
         self.0.encode(out);
         self.1.encode(out);
+    }
+}
+
+impl<A: Encode, B: Encode, C: Encode> Encode for (A, B, C) {
+    fn encode(&self, out: &mut Vec<u8>) {
+        encode_array_len(out, 3);
+        self.0.encode(out);
+        self.1.encode(out);
+        self.2.encode(out);
+    }
+}
+
+impl<T: Encode> Encode for Arc<T> {
+    fn encode(&self, out: &mut Vec<u8>) {
+        (**self).encode(out);
+    }
+}
+
+impl<T: Decode> Decode for Arc<T> {
+    fn decode(reader: &mut Reader<'_>) -> Result<Arc<T>, DecodeError> {
+        T::decode(reader).map(Arc::new)
+    }
+}
+
+impl<T: Encode + ?Sized> Encode for &T {
+    fn encode(&self, out: &mut Vec<u8>) {
+        (**self).encode(out);
     }
 }
 

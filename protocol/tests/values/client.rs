@@ -2,8 +2,8 @@
 
 use drachma_protocol::ledger::model::{Account, CreateResult, ItemResult, Posted, Sides, TransferResult};
 use drachma_protocol::message::client::{
-    Call, CreatedDone, FenceCall, GroupNodes, MapCall, MapDone, NodeAddress, ReadCall, ReadDone, Refused, Request,
-    Response, SettledDone, TransfersDone, Why,
+    Call, CreatedDone, FenceCall, Found, GroupNodes, MapCall, MapDone, NodeAddress, QueryCall, QueryDone, ReadCall,
+    ReadDone, Refused, Request, Response, SettledDone, TransactionDone, TransfersDone, Why,
 };
 use drachma_protocol::message::operator::{
     AccountsCall, AccountsPage, ActorStatus, Counter, KindPerformance, LeaderPhase, LeaderStatus, LedgerTotals,
@@ -15,6 +15,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
+use super::operations::{operation, reply};
 use super::*;
 
 prop_compose! {
@@ -35,6 +36,11 @@ fn call() -> impl Strategy<Value = Call> {
         fence_call().prop_map(Call::Lookup),
         epoch().prop_map(|epoch| Call::Map(MapCall { epoch })),
         operator_call().prop_map(Call::Operator),
+        (vec(operation(), 0..6), any::<bool>(), span(), epoch()).prop_map(
+            |(operations, confirmed, deadline, epoch)| {
+                Call::Query(QueryCall { operations, confirmed, deadline, epoch })
+            }
+        ),
     ]
 }
 
@@ -85,18 +91,26 @@ pub(crate) fn response() -> impl Strategy<Value = Response> {
             after
         })),
         operator_answer().prop_map(Response::Operator),
+        (transfer_result(), any::<bool>(), option::of(vec(reply(), 0..5))).prop_map(|(result, replayed, replies)| {
+            Response::Transaction(TransactionDone { result, replayed, replies })
+        }),
+        (slot(), option::of(vec((reply(), slot()).prop_map(|(reply, version)| Found { reply, version }), 0..5)))
+            .prop_map(|(slot, found)| Response::Queried(QueryDone { slot, found })),
     ]
 }
 
-fn item_result() -> impl Strategy<Value = ItemResult> {
-    let result = prop_oneof![
+fn transfer_result() -> impl Strategy<Value = TransferResult> {
+    prop_oneof![
         outcome().prop_map(TransferResult::Done),
         Just(TransferResult::Retry),
         Just(TransferResult::Moved),
         Just(TransferResult::Unavailable),
         Just(TransferResult::Unknown),
-    ];
-    (u32s(), result, any::<bool>()).prop_map(|(index, result, replayed)| ItemResult { index, result, replayed })
+    ]
+}
+
+fn item_result() -> impl Strategy<Value = ItemResult> {
+    (u32s(), transfer_result(), any::<bool>()).prop_map(|(index, result, replayed)| ItemResult { index, result, replayed })
 }
 
 prop_compose! {

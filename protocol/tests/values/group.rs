@@ -12,6 +12,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
+use super::operations::{action, answered, reply};
 use super::*;
 
 prop_compose! {
@@ -42,11 +43,11 @@ fn content() -> impl Strategy<Value = Content> {
 fn command() -> impl Strategy<Value = Command> {
     prop_oneof![
         client_command().prop_map(Command::Client),
-        prepare().prop_map(|Prepare { txn, attempt, age, participants, transfer, deadline }| {
-            Command::Begin(Begin { txn, attempt, age, participants, transfer, deadline })
+        prepare().prop_map(|Prepare { txn, attempt, age, participants, action, deadline }| {
+            Command::Begin(Begin { txn, attempt, age, participants, action, deadline })
         }),
         prepare().prop_map(Command::Prepare),
-        resolve().prop_map(|Resolve { txn, attempt, verdict }| Command::Decide(Decide { txn, attempt, verdict })),
+        decide().prop_map(Command::Decide),
         resolve().prop_map(Command::Resolve),
         vec((txn(), attempt()), 0..5).prop_map(|ended| Command::Forget(Forget { ended })),
         (account_id(), span()).prop_map(|(account, deadline)| Command::Read(ReadCommand { account, deadline })),
@@ -57,9 +58,9 @@ fn command() -> impl Strategy<Value = Command> {
 prop_compose! {
     fn prepare()(
         txn in txn(), attempt in attempt(), age in age(), participants in vec(group_id(), 0..4),
-        transfer in transfer(), deadline in span(),
+        action in action(), deadline in span(),
     ) -> Prepare {
-        Prepare { txn, attempt, age, participants, transfer, deadline }
+        Prepare { txn, attempt, age, participants, action, deadline }
     }
 }
 
@@ -68,15 +69,25 @@ fn verdict() -> impl Strategy<Value = Verdict> {
 }
 
 fn resolve() -> impl Strategy<Value = Resolve> {
-    (txn(), attempt(), verdict()).prop_map(|(txn, attempt, verdict)| Resolve { txn, attempt, verdict })
+    let values = vec(answered(), 0..4);
+    (txn(), attempt(), verdict(), values)
+        .prop_map(|(txn, attempt, verdict, values)| Resolve { txn, attempt, verdict, values })
+}
+
+fn decide() -> impl Strategy<Value = Decide> {
+    let replies = vec(reply(), 0..4);
+    (txn(), attempt(), verdict(), replies)
+        .prop_map(|(txn, attempt, verdict, replies)| Decide { txn, attempt, verdict, replies })
 }
 
 pub(crate) fn txn_message() -> impl Strategy<Value = TxnMessage> {
     prop_oneof![
         prepare().prop_map(TxnMessage::Prepare),
-        (txn(), attempt(), group_id(), vote_kind(), u64s()).prop_map(|(txn, attempt, group, vote, counter)| {
-            TxnMessage::Vote(Vote { txn, attempt, group, vote, counter })
-        }),
+        (txn(), attempt(), group_id(), vote_kind(), u64s(), vec(answered(), 0..4)).prop_map(
+            |(txn, attempt, group, vote, counter, values)| {
+                TxnMessage::Vote(Vote { txn, attempt, group, vote, counter, values })
+            }
+        ),
         resolve().prop_map(TxnMessage::Resolve),
         (txn(), attempt(), group_id()).prop_map(|(txn, attempt, group)| TxnMessage::Resolved(Resolved {
             txn,

@@ -2,6 +2,7 @@
 
 mod client;
 mod group;
+mod operations;
 
 use bytes::Bytes;
 use drachma_protocol::ids::{
@@ -15,6 +16,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
+pub(crate) use operations::transaction;
 pub(crate) use client::{request, response};
 pub(crate) use group::{client_command, entry, paxos_message, txn_message};
 

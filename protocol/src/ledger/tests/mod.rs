@@ -3,6 +3,7 @@
 mod batches;
 mod bounds;
 mod hazards;
+mod keys;
 mod operators;
 mod random;
 mod rules;
@@ -217,7 +218,7 @@ pub(super) fn prepare_within(transfer: Transfer, number: u64, counter: u64, dead
         attempt: attempt(number),
         age: age(&transfer, counter),
         participants: vec![owner(transfer.debit), owner(transfer.credit)],
-        transfer,
+        action: transfer.into(),
         deadline,
     })
 }
@@ -232,17 +233,17 @@ pub(super) fn begin(transfer: Transfer, number: u64, counter: u64) -> Command {
         attempt: attempt(number),
         age: age(&transfer, counter),
         participants: vec![owner(transfer.debit), owner(transfer.credit)],
-        transfer,
+        action: transfer.into(),
         deadline: LONG,
     })
 }
 
 pub(super) fn decide(transfer: Transfer, number: u64, verdict: Verdict) -> Command {
-    Command::Decide(Decide { txn: TxnId::from(&transfer), attempt: attempt(number), verdict })
+    Command::Decide(Decide { txn: TxnId::from(&transfer), attempt: attempt(number), verdict, replies: Vec::new() })
 }
 
 pub(super) fn resolve(transfer: Transfer, number: u64, verdict: Verdict) -> Command {
-    Command::Resolve(Resolve { txn: TxnId::from(&transfer), attempt: attempt(number), verdict })
+    Command::Resolve(Resolve { txn: TxnId::from(&transfer), attempt: attempt(number), verdict, values: Vec::new() })
 }
 
 pub(super) fn read(account: u128) -> Command {

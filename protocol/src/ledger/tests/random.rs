@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
+use crate::ledger::operations::Action;
 use crate::message::operator::PageCall;
 use crate::rng::Rng;
 
@@ -126,7 +127,7 @@ impl Pair {
                 Output::Txn(TxnOutput::Voted { txn, attempt, vote, .. }) => {
                     self.votes.entry((*txn, *attempt)).or_default().insert(group, *vote);
                 }
-                Output::Txn(TxnOutput::Decided { txn, attempt, verdict }) => {
+                Output::Txn(TxnOutput::Decided { txn, attempt, verdict, .. }) => {
                     let transfer = self.transfers[txn].0;
                     self.mail.push(Mail::Resolve(transfer, attempt.number, *verdict));
                 }
@@ -183,7 +184,7 @@ impl Pair {
         } else {
             return;
         };
-        self.run(group, vec![decide(record.transfer, record.attempt.number, verdict)]);
+        self.run(group, vec![decide(transfer_of(&record.action), record.attempt.number, verdict)]);
     }
 
     fn deliver(&mut self) {
@@ -250,7 +251,7 @@ impl Pair {
         for group in [G1, G2] {
             for record in self.groups[&group].ledger.coordinated() {
                 if record.verdict.is_none() {
-                    self.run(group, vec![decide(record.transfer, record.attempt.number, Verdict::Abort)]);
+                    self.run(group, vec![decide(transfer_of(&record.action), record.attempt.number, Verdict::Abort)]);
                 }
             }
         }
@@ -313,4 +314,11 @@ fn random_transactions_conserve_money_take_effect_everywhere_or_nowhere_and_repl
         }
     }
     assert!(committed > 10_000 && waited > 5_000, "the histories do something: {committed} sent, {waited} waited");
+}
+
+fn transfer_of(action: &Action) -> Transfer {
+    match action {
+        Action::Transfer(transfer) => *transfer,
+        Action::Transaction(_) => panic!("these histories have transfers only"),
+    }
 }

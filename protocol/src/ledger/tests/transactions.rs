@@ -122,7 +122,7 @@ fn names_that_do_not_fit_are_voted_down() {
         (&|p| p.participants = vec![G2, G1], &[]),
         (&|p| p.participants = vec![GroupId(3), G2], &[VoteKind::Moved]),
         (&|p| p.txn.id = TransferId(5), &[VoteKind::No(Reason::IdConflict)]),
-        (&|p| (p.transfer.credit, p.participants) = (AccountId(2), vec![G1, G2]), &[VoteKind::Moved]),
+        (&|p| (p.action, p.participants) = (move_money(1, 1, 2, 4).into(), vec![G1, G2]), &[VoteKind::Moved]),
     ];
     for (change, wanted) in cases {
         assert_eq!(votes(&world.one(of(prepare(transfer, 1, 1), change))), wanted);

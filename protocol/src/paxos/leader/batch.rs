@@ -19,8 +19,6 @@ use super::pipeline::Leading;
 const ENTRY_BYTES: usize = 1024 * 1024;
 /// What the envelope of a command adds to its body, about.
 const ENVELOPE_BYTES: usize = 64;
-/// An internal command, about.
-const INTERNAL_BYTES: usize = 160;
 /// Bytes of clients' commands that may wait.
 const WAITING_BYTES: usize = 64 * 1024 * 1024;
 
@@ -115,10 +113,12 @@ impl Leading {
     pub(super) fn next_batch(&mut self, slot: Slot, now: Time, effects: &mut Effects) -> Option<Vec<Command>> {
         let mut commands = Vec::new();
         let mut bytes = 0;
-        while bytes + INTERNAL_BYTES <= ENTRY_BYTES {
-            let Some(command) = self.batch.internal.pop_front() else { break };
-            bytes += INTERNAL_BYTES;
-            commands.push(command);
+        while let Some(command) = self.batch.internal.front() {
+            if !commands.is_empty() && bytes + command.bytes() > ENTRY_BYTES {
+                break;
+            }
+            bytes += command.bytes();
+            commands.extend(self.batch.internal.pop_front());
         }
         loop {
             let room = if commands.is_empty() { usize::MAX } else { ENTRY_BYTES.saturating_sub(bytes) };

@@ -4,7 +4,7 @@ use crate::ids::Origin;
 use crate::ledger::model::ItemResult;
 use crate::ledger::output::{ClientOutput, CommandResult};
 use crate::message::client::{CreatedDone, FenceCall, Refused, Response, SettledDone, TransfersDone, Why};
-use crate::message::command::{ClientCommand, CommandKind, Fence};
+use crate::message::command::{ClientCommand, Fence};
 use crate::planted::{Bug, is_planted};
 use crate::role::Effects;
 use crate::time::Span;
@@ -41,7 +41,7 @@ impl Waiting {
 
 impl Leader {
     pub(super) fn on_command(&mut self, origin: Origin, command: ClientCommand, effects: &mut Effects) {
-        if command.kind == CommandKind::Transact {
+        if command.kind.is_coordinated() {
             effects.reply(origin, Response::refused(Why::Malformed)); // Those are the coordinator's.
             return;
         }
@@ -98,6 +98,7 @@ impl Leading {
                 waiting.early += 1;
                 None
             }
+            CommandResult::Transaction(done) => Some(Response::Transaction(done.into())),
             CommandResult::Registered(session) => Some(Response::Registered(session)),
             CommandResult::Created(results) => Some(Response::Created(CreatedDone { results })),
             CommandResult::Settled(outcome) => Some(Response::Settled(SettledDone { outcome: Some(outcome) })),

@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 use crate::ids::{Ballot, DirectoryId, GroupId, NodeId, Origin, ReplicaId};
 use crate::message::client::{Call, Refused, Request, Response, Why};
 use crate::message::command::Member;
-use crate::message::local::Follow;
+use crate::message::local::{Follow, QueryTicket, Read, ReadTicket};
 use crate::message::operator::{LeaderPhase, LeaderStatus, OperatorAnswer, OperatorCall};
 use crate::message::{LocalMessage, Message, PaxosMessage};
 use crate::planted::{Bug, is_planted};
@@ -161,7 +161,14 @@ impl Leader {
             }
             Call::Command(command) => self.on_command(origin, command, effects),
             Call::Fence(fence) => self.on_fence(origin, &fence, effects),
-            Call::Read(read) => self.on_read(origin, &read, effects),
+            Call::Read(read) => {
+                let ticket = ReadTicket { origin, account: read.account, deadline: read.deadline };
+                self.on_read(Read::Account(ticket), effects);
+            }
+            Call::Query(query) if query.is_sound() => {
+                let operations = query.operations.into();
+                self.on_read(Read::Query(QueryTicket { origin, operations }), effects);
+            }
             _ => effects.reply(origin, Response::refused(Why::Malformed)),
         }
     }

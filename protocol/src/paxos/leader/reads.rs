@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use crate::ids::{NodeId, Origin, Slot};
 use crate::message::LocalMessage;
-use crate::message::client::{ReadCall, Refused, Response, Why};
-use crate::message::local::{ConfirmedReads, ReadTicket};
+use crate::message::client::{Refused, Response, Why};
+use crate::message::local::{ConfirmedReads, Read};
 use crate::message::paxos::HeartbeatAck;
 use crate::planted::{Bug, is_planted};
 use crate::role::{Effects, RoleKind};
@@ -22,7 +22,7 @@ const READS_LIMIT: usize = 65_536;
 pub(super) struct Rounds {
     last: u64,
     // Arrived since the last round began, with the chosen length at the arrival of the last of them.
-    arrived: Vec<ReadTicket>,
+    arrived: Vec<Read>,
     // The round under way for reads, who has answered it, and what it confirms.
     open: Option<Open>,
 }
@@ -32,7 +32,7 @@ struct Open {
     round: u64,
     answered: BTreeSet<NodeId>,
     at: Slot,
-    reads: Vec<ReadTicket>,
+    reads: Vec<Read>,
 }
 
 impl Rounds {
@@ -45,12 +45,14 @@ impl Rounds {
     /// Everything that waits.
     pub(super) fn into_origins(self) -> impl Iterator<Item = Origin> {
         let open = self.open.into_iter().flat_map(|open| open.reads);
-        self.arrived.into_iter().chain(open).map(|read| read.origin)
+        self.arrived.into_iter().chain(open).map(|read| read.origin())
     }
 }
 
 impl Leader {
-    pub(super) fn on_read(&mut self, origin: Origin, read: &ReadCall, effects: &mut Effects) {
+    /// A linearizable read: it waits for the next round.
+    pub(super) fn on_read(&mut self, read: Read, effects: &mut Effects) {
+        let origin = read.origin();
         let refusal = self.refusal();
         let State::Leading(leading) = &mut self.state else {
             effects.reply(origin, refusal);
@@ -61,10 +63,9 @@ impl Leader {
             effects.reply(origin, Response::Refused(refused));
             return;
         }
-        let ticket = ReadTicket { origin, account: read.account, deadline: read.deadline };
         match &mut leading.rounds.open {
-            Some(open) if is_planted(Bug::ReadJoinsRound) => open.reads.push(ticket),
-            _ => leading.rounds.arrived.push(ticket),
+            Some(open) if is_planted(Bug::ReadJoinsRound) => open.reads.push(read),
+            _ => leading.rounds.arrived.push(read),
         }
     }
 

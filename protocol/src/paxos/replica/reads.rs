@@ -7,13 +7,13 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::ids::AccountId;
-use crate::ledger::ReadState;
+use crate::ids::{AccountId, Origin};
+use crate::ledger::{QueryState, ReadState};
 use crate::ledger::model::Account;
 use crate::message::LocalMessage;
-use crate::message::client::{FenceCall, ReadDone, Refused, Response, SettledDone, Why};
+use crate::message::client::{FenceCall, QueryCall, QueryDone, ReadDone, Refused, Response, SettledDone, Why};
 use crate::message::command::{Command, ReadCommand};
-use crate::message::local::{ConfirmedReads, ReadTicket};
+use crate::message::local::{ConfirmedReads, QueryTicket, Read, ReadTicket};
 use crate::planted::{Bug, is_planted};
 use crate::role::{Effects, RoleKind};
 use crate::time::{Span, Time};
@@ -29,6 +29,7 @@ const DRAIN_EVERY: Span = Span::from_millis(20);
 #[derive(Clone, Debug, Default)]
 pub(super) struct Reads {
     confirmed: VecDeque<ConfirmedReads>,
+    unconfirmed: Vec<QueryTicket>,
     parked: BTreeMap<AccountId, Parked>,
     // When each account was last brought to rest; forgotten after `DRAIN_EVERY`.
     drained: BTreeMap<AccountId, Time>,
@@ -55,7 +56,7 @@ impl Replica {
     pub(super) fn on_confirmed_reads(&mut self, reads: ConfirmedReads, effects: &mut Effects) {
         if self.serving.is_none() && !is_planted(Bug::ServesUnapplied) {
             for read in reads.reads {
-                effects.reply(read.origin, self.not_leader());
+                effects.reply(read.origin(), self.not_leader());
             }
             return;
         }
@@ -67,10 +68,16 @@ impl Replica {
         if self.ledger.is_busy() {
             return;
         }
+        for ticket in std::mem::take(&mut self.reads.unconfirmed) {
+            self.serve_query(&ticket, effects);
+        }
         while self.reads.confirmed.front().is_some_and(|reads| reads.at <= self.ledger.applied()) {
             let Some(reads) = self.reads.confirmed.pop_front() else { break };
-            for ticket in reads.reads {
-                self.serve_read(ticket, effects);
+            for read in reads.reads {
+                match read {
+                    Read::Account(ticket) => self.serve_read(ticket, effects),
+                    Read::Query(ticket) => self.serve_query(&ticket, effects),
+                }
             }
         }
         #[cfg(feature = "planted")]
@@ -105,6 +112,23 @@ impl Replica {
                 parked.tickets.push((ticket, end));
             }
         }
+    }
+
+    /// Keys and accounts of this group, at this position. What is in doubt is read by a transaction, which waits.
+    fn serve_query(&self, ticket: &QueryTicket, effects: &mut Effects) {
+        let found = match self.ledger.query(&ticket.operations) {
+            QueryState::Ready(found) => Some(found),
+            QueryState::InDoubt => None,
+            QueryState::Moved => return effects.reply(ticket.origin, Response::refused(Why::Moved)),
+        };
+        let done = QueryDone { slot: self.ledger.applied(), found };
+        effects.reply(ticket.origin, Response::Queried(done));
+    }
+
+    /// Reads what is applied here, between two entries, without confirmation.
+    pub(super) fn on_query(&mut self, origin: Origin, query: QueryCall) {
+        let ticket = QueryTicket { origin, operations: query.operations.into() };
+        self.reads.unconfirmed.push(ticket);
     }
 
     fn answer_read(&self, ticket: ReadTicket, account: Option<Account>, effects: &mut Effects) {
@@ -164,14 +188,16 @@ impl Replica {
         #[cfg(feature = "planted")]
         self.captured.clear();
         let reads = std::mem::take(&mut self.reads);
-        let confirmed = reads.confirmed.into_iter().flat_map(|reads| reads.reads);
-        let parked = reads.parked.into_values().flat_map(|parked| parked.tickets).map(|(ticket, _)| ticket);
+        let confirmed = reads.confirmed.into_iter().flat_map(|reads| reads.reads).map(|read| read.origin());
+        let unconfirmed = reads.unconfirmed.into_iter().map(|ticket| ticket.origin);
+        let parked = reads.parked.into_values().flat_map(|parked| parked.tickets).map(|(ticket, _)| ticket.origin);
         let refusal = self.not_leader();
-        self.answers.tell(confirmed.chain(parked).map(|ticket| (ticket.origin, refusal.clone())), effects);
+        let origins = confirmed.chain(unconfirmed).chain(parked);
+        self.answers.tell(origins.map(|origin| (origin, refusal.clone())), effects);
     }
 
     /// The outcome of an id, as far as it is known.
-    pub(super) fn on_lookup(&mut self, origin: crate::ids::Origin, lookup: &FenceCall, effects: &mut Effects) {
+    pub(super) fn on_lookup(&mut self, origin: Origin, lookup: &FenceCall, effects: &mut Effects) {
         let done = SettledDone { outcome: self.ledger.outcome(lookup.txn) };
         effects.reply(origin, Response::Settled(done));
     }

@@ -1,6 +1,7 @@
 //! One try at a transaction: who has voted what, and what follows from it.
 
 use crate::ids::Attempt;
+use crate::ledger::operations::{Answered, Reply};
 use crate::message::command::Verdict;
 use crate::message::txn::VoteKind;
 use crate::time::Time;
@@ -15,6 +16,8 @@ pub(super) struct Try {
     /// The Begin is applied and stands.
     pub(super) begun: bool,
     pub(super) votes: Vec<Option<VoteKind>>,
+    /// What the operations yield, from those that have voted yes.
+    pub(super) answers: Vec<Answered>,
     /// When preparing ends.
     pub(super) give_up: Time,
     /// Preparing has ended: no further vote is waited for.
@@ -36,6 +39,24 @@ pub(super) enum Cause {
     Busy,
 }
 
+/// Adds a group's answers to those of others. Of a swap between groups each tells its own side; `left`: whether that is
+/// the left one.
+pub(crate) fn merge(known: &mut Vec<Answered>, answers: Vec<Answered>, left: impl Fn(u32) -> bool) {
+    for new in answers {
+        let Some(before) = known.iter_mut().find(|before| before.operation == new.operation) else {
+            known.push(new);
+            continue;
+        };
+        if let (Reply::Swapped(before), Reply::Swapped(side)) = (&mut before.reply, new.reply) {
+            if left(new.operation) {
+                before.left = side.left;
+            } else {
+                before.right = side.right;
+            }
+        }
+    }
+}
+
 impl Try {
     pub(super) fn new(attempt: Attempt, participants: usize, give_up: Time) -> Try {
         assert!(participants > 0, "the coordinator's group takes part");
@@ -43,6 +64,7 @@ impl Try {
             attempt,
             begun: false,
             votes: vec![None; participants],
+            answers: Vec::new(),
             give_up,
             given_up: false,
             unavailable: false,
@@ -54,6 +76,13 @@ impl Try {
     /// again after a refusal, and a refusal has already ended this attempt.
     pub(super) fn vote(&mut self, participant: usize, vote: VoteKind) {
         self.votes[participant].get_or_insert(vote);
+    }
+
+    /// Takes what comes with a yes, once.
+    pub(super) fn answer(&mut self, participant: usize, answers: Vec<Answered>, left: impl Fn(u32) -> bool) {
+        if self.votes[participant].is_none() {
+            merge(&mut self.answers, answers, left);
+        }
     }
 
     /// The verdict that follows from the votes, if one does.

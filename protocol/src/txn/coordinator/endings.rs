@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Cx, Load};
 use crate::ids::{Attempt, GroupId, TxnId};
-use crate::ledger::model::{Outcome, Transfer};
+use crate::ledger::model::Outcome;
+use crate::ledger::operations::{Action, Answered};
 use crate::message::TxnMessage;
 use crate::message::command::{Command, Forget, Resolve, Verdict};
 use crate::planted::{Bug, is_planted};
@@ -34,10 +35,20 @@ pub(super) struct Endings {
     forget_at: Option<Time>,
 }
 
+/// A decision and what belongs to it.
+pub(super) struct Decided {
+    pub(super) verdict: Verdict,
+    pub(super) action: Action,
+    /// Of a commit: what the keys of its swaps held.
+    pub(super) swapped: Vec<Answered>,
+}
+
 #[derive(Clone, Debug)]
 struct Ending {
     verdict: Verdict,
-    transfer: Transfer,
+    action: Action,
+    // Of a commit: what the keys of its swaps held.
+    swapped: Vec<Answered>,
     unacknowledged: Vec<GroupId>,
     sends: u32,
     due: Time,
@@ -48,14 +59,15 @@ impl Endings {
     ///
     /// # Panics
     /// If the attempt is here already: an attempt is decided once.
-    pub(super) fn insert(&mut self, key: Key, verdict: Verdict, transfer: Transfer, others: Vec<GroupId>, now: Time) {
+    pub(super) fn insert(&mut self, key: Key, decided: Decided, others: Vec<GroupId>, now: Time) {
+        let Decided { verdict, action, swapped } = decided;
         if others.is_empty() {
             self.end(key, now);
             return;
         }
         self.load.add(&others);
         self.timers.insert((now, key));
-        let ending = Ending { verdict, transfer, unacknowledged: others, sends: 0, due: now };
+        let ending = Ending { verdict, action, swapped, unacknowledged: others, sends: 0, due: now };
         assert!(self.open.insert(key, ending).is_none(), "an attempt is decided once");
     }
 
@@ -143,16 +155,21 @@ impl Endings {
         self.open.get(&key).map(|ending| ending.verdict)
     }
 
+    /// What the keys of the attempt's swaps held, for those that write it elsewhere.
+    pub(super) fn swapped(&self, key: Key) -> Vec<Answered> {
+        self.open.get(&key).map(|ending| ending.swapped.clone()).unwrap_or_default()
+    }
+
     /// Whether an attempt of the transaction is here.
     pub(super) fn has(&self, txn: TxnId) -> bool {
         self.of(txn).next().is_some()
     }
 
     /// The outcome of the transaction if it has one, and its content.
-    pub(super) fn outcome(&self, txn: TxnId) -> Option<(Outcome, &Transfer)> {
+    pub(super) fn outcome(&self, txn: TxnId) -> Option<(Outcome, &Action)> {
         self.of(txn).find_map(|ending| match ending.verdict {
-            Verdict::Commit => Some((Outcome::Committed, &ending.transfer)),
-            Verdict::Reject(reason) => Some((Outcome::Rejected(reason), &ending.transfer)),
+            Verdict::Commit => Some((Outcome::Committed, &ending.action)),
+            Verdict::Reject(reason) => Some((Outcome::Rejected(reason), &ending.action)),
             Verdict::Abort => None,
         })
     }
@@ -170,6 +187,7 @@ impl Endings {
 
 impl Ending {
     fn message(&self, (txn, attempt): Key) -> (RoleKind, TxnMessage) {
-        (RoleKind::Participant, TxnMessage::Resolve(Resolve { txn, attempt, verdict: self.verdict }))
+        let resolve = Resolve { txn, attempt, verdict: self.verdict, values: self.swapped.clone() };
+        (RoleKind::Participant, TxnMessage::Resolve(resolve))
     }
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::ids::Origin;
 use crate::ledger::model::{ItemResult, Outcome, TransferResult};
-use crate::message::client::{Refused, Response, TransfersDone};
+use crate::ledger::output::TransactionResult;
+use crate::message::client::{Refused, Response, TransactionDone, TransfersDone};
 use crate::role::{Answers, Effects};
 use crate::time::Time;
 
@@ -28,6 +29,8 @@ struct Open {
     origin: Origin,
     give_up: Time,
     remaining: usize,
+    // A transaction by itself, not a batch.
+    alone: bool,
     items: Vec<ItemResult>,
 }
 
@@ -37,8 +40,17 @@ impl Requests {
         self.last += 1;
         let request = self.last;
         self.waiting += count as usize;
-        self.open.insert(request, Open { origin, give_up, remaining: count as usize, items: Vec::new() });
+        let (remaining, items) = (count as usize, Vec::new());
+        self.open.insert(request, Open { origin, give_up, remaining, alone: false, items });
         (0..count).map(move |index| Waiter { request, index })
+    }
+
+    /// Opens a request that is a transaction by itself.
+    pub(super) fn open_alone(&mut self, origin: Origin, give_up: Time) -> Waiter {
+        self.last += 1;
+        self.waiting += 1;
+        self.open.insert(self.last, Open { origin, give_up, remaining: 1, alone: true, items: Vec::new() });
+        Waiter { request: self.last, index: 0 }
     }
 
     /// When the preparing of the waiter's transfer ends.
@@ -50,8 +62,16 @@ impl Requests {
     ///
     /// # Panics
     /// If the transfer had its result before.
-    pub(super) fn finish(&mut self, waiter: Waiter, result: TransferResult, replayed: bool, effects: &mut Effects) {
+    pub(super) fn finish(&mut self, waiter: Waiter, done: &TransactionResult, effects: &mut Effects) {
+        let TransactionResult { result, replayed, .. } = *done;
         let open = self.open.get_mut(&waiter.request).expect("a request is open while one of its transfers waits");
+        if open.alone {
+            let done = TransactionDone::from(done.clone());
+            effects.reply(open.origin, Response::Transaction(done));
+            self.waiting -= 1;
+            self.open.remove(&waiter.request);
+            return;
+        }
         if replayed || result != TransferResult::Done(Outcome::Committed) {
             open.items.push(ItemResult { index: waiter.index, result, replayed });
         }

@@ -1,19 +1,23 @@
 //! What a coordinator does while its node leads.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use super::attempt::{Cause, Try};
-use super::endings::Endings;
+use super::endings::{Decided, Endings, Key};
 use super::requests::{Requests, Waiter};
 use super::{Cx, Load, participant};
 use crate::ids::{Age, Attempt, Ballot, GroupId, Origin, TxnId};
 use crate::ledger::model::{BATCH_LIMIT, Outcome, Reason, Transfer, TransferResult};
-use crate::ledger::output::TxnOutput;
+use crate::ledger::operations::{Action, Answered, Operation, REPLIES_LIMIT, Reply, Transaction};
+use crate::ledger::output::{TransactionResult, TxnOutput};
 use crate::ledger::records::Coordinated;
 use crate::message::client::{Refused, Response, Why};
-use crate::message::command::{Begin, ClientCommand, Command, Decide, Prepare, Resolve, Verdict};
+use crate::message::command::{Begin, ClientCommand, Command, CommandKind, Decide, Prepare, Resolve, Verdict};
 use crate::message::local::LocalMessage;
 use crate::message::txn::{Inquire, Redirect, Resolved, TxnMessage, Vote, VoteKind};
+use crate::ledger::{replies_of, swapped_of};
+use crate::placement::map::ShardMap;
 use crate::planted::{Bug, is_planted};
 use crate::role::{Address, Answers, Effect, Effects, RoleKind};
 use crate::time::{LogTime, Span, Time};
@@ -39,7 +43,7 @@ pub(super) struct Serving {
     counter: u64,
     requests: Requests,
     // Transfers that arrived and are begun at the next turns.
-    backlog: VecDeque<(Waiter, Transfer)>,
+    backlog: VecDeque<(Waiter, Action)>,
     txns: BTreeMap<TxnId, Txn>,
     timers: BTreeSet<(Time, TxnId)>,
     load: Load,
@@ -49,7 +53,7 @@ pub(super) struct Serving {
 
 #[derive(Clone, Debug)]
 struct Txn {
-    transfer: Transfer,
+    action: Action,
     // Kept over all tries (hazard L6).
     age: Age,
     // This group first.
@@ -72,12 +76,17 @@ impl Txn {
     }
 }
 
-/// The transfers of a request, if it has as many as it says and no more than a batch may have: that is looked at first,
-/// since a body of small items takes many times its size when it is decoded.
-fn transfers_of(command: &ClientCommand) -> Option<Vec<Transfer>> {
+/// What a request asks for, if it has as many transfers as it says and no more than a batch may have: that is looked at
+/// first, since a body of small items takes many times its size when it is decoded.
+fn actions_of(command: &ClientCommand) -> Option<Vec<Action>> {
+    if command.kind == CommandKind::TransactOver {
+        let transaction: Arc<Transaction> = from_slice(&command.body).ok()?;
+        return Some(vec![Action::Transaction(transaction)]);
+    }
     let announced = Reader::new(&command.body).array_len().ok()?;
     let fits = announced == command.count && (1..=BATCH_LIMIT).contains(&(announced as usize));
-    if fits { from_slice(&command.body).ok() } else { None }
+    let transfers: Vec<Transfer> = if fits { from_slice(&command.body).ok()? } else { return None };
+    Some(transfers.into_iter().map(Action::Transfer).collect())
 }
 
 impl Serving {
@@ -97,31 +106,37 @@ impl Serving {
 
     /// Goes on with what the last leader left: rows T2 to T5.
     pub(super) fn take_over(&mut self, record: Coordinated, log_time: LogTime, cx: &mut Cx<'_>) {
-        let Coordinated { txn, attempt, age, participants, transfer, deadline, vote, verdict } = record;
+        let Coordinated { txn, attempt, age, participants, action, deadline, vote, values, verdict, swapped } = record;
         let key = (txn, attempt);
         let others = participants.get(1..).expect("a record names its own group first").to_vec();
         let remaining = Span(deadline.0.saturating_sub(log_time.0));
-        let (row, action) = inquiry::takeover(verdict, remaining, others.len());
+        let (row, next) = inquiry::takeover(verdict, remaining, others.len());
         cx.effects.trace("taken_over", || format!("{row} {}", label(txn, attempt)));
         self.counter = self.counter.max(age.counter);
         let forgotten = if verdict.is_some() { Bug::DecisionsForgotten } else { Bug::UndecidedForgotten };
         if is_planted(forgotten) {
             return;
         }
-        let (mut current, past) = match action {
-            Takeover::Tell(verdict) => return self.endings.insert(key, verdict, transfer, others, cx.now),
-            Takeover::Forget => return self.endings.insert(key, Verdict::Abort, transfer, Vec::new(), cx.now),
+        let (mut current, past) = match next {
+            Takeover::Tell(verdict) => {
+                return self.endings.insert(key, Decided { verdict, action, swapped }, others, cx.now);
+            }
+            Takeover::Forget => {
+                let decided = Decided { verdict: Verdict::Abort, action, swapped: Vec::new() };
+                return self.endings.insert(key, decided, Vec::new(), cx.now);
+            }
             Takeover::AskAgain(rest) => (Try::new(attempt, participants.len(), cx.now + rest), false),
             Takeover::Abort => (Try::new(attempt, participants.len(), cx.now), true),
         };
         current.begun = true;
         current.given_up = past;
+        current.answers = values;
         if let Some(vote) = vote {
             current.vote(0, vote);
         }
         self.load.add(&others);
         let found =
-            Txn { transfer, age, participants, waiters: Vec::new(), tries: 0, due: None, current: Some(current) };
+            Txn { action, age, participants, waiters: Vec::new(), tries: 0, due: None, current: Some(current) };
         assert!(self.txns.insert(txn, found).is_none(), "a transaction has one undecided attempt at most");
         self.settle(txn, cx);
         self.arm(txn, Some(cx.now));
@@ -132,20 +147,23 @@ impl Serving {
         self.requests.refuse_all(refused, answers, effects);
     }
 
-    /// A batch of transfers to other groups; each is a transaction of its own.
+    /// A transaction, or a batch of transfers to other groups, each of which is one.
     pub(super) fn on_request(&mut self, origin: Origin, command: &ClientCommand, cx: &mut Cx<'_>) {
-        let Some(transfers) = transfers_of(command) else {
+        let Some(actions) = actions_of(command) else {
             return cx.effects.reply(origin, Response::refused(Why::Malformed));
         };
-        let count = transfers.len();
+        let count = actions.len();
         if self.requests.waiting().max(self.txns.len()) + count > cx.desk.limit {
             let refused = Refused { why: Why::Overloaded, leader: Some(cx.desk.me.node), after: cx.desk.resend };
             return cx.effects.reply(origin, Response::Refused(refused));
         }
         // A quarter of the deadline is left for the abort and the answer.
         let give_up = cx.now + Span(command.deadline.0 - command.deadline.0 / 4);
-        let waiters = self.requests.open(origin, give_up, command.count);
-        let mut items: Vec<(Waiter, Transfer)> = waiters.zip(transfers).collect();
+        let waiters: Vec<Waiter> = match command.kind {
+            CommandKind::TransactOver => vec![self.requests.open_alone(origin, give_up)],
+            _ => self.requests.open(origin, give_up, command.count).collect(),
+        };
+        let mut items: Vec<(Waiter, Action)> = waiters.into_iter().zip(actions).collect();
         if self.load.most() + count > cx.desk.peer_limit {
             // Not all may find a place. A batch that is sent again whole begins elsewhere each time, else those in front,
             // though they have their outcome, would take the places of the same ones behind for ever.
@@ -157,8 +175,8 @@ impl Serving {
     /// Begins what has arrived, a slice at a time, and proposes once for all.
     pub(super) fn on_turn(&mut self, cx: &mut Cx<'_>) {
         for _ in 0..SLICE {
-            let Some((waiter, transfer)) = self.backlog.pop_front() else { break };
-            self.start(waiter, transfer, cx);
+            let Some((waiter, action)) = self.backlog.pop_front() else { break };
+            self.start(waiter, action, cx);
         }
         self.endings.forgets(cx.now, &mut self.proposals, cx.effects);
         if !self.proposals.is_empty() {
@@ -170,46 +188,57 @@ impl Serving {
         }
     }
 
-    fn start(&mut self, waiter: Waiter, transfer: Transfer, cx: &mut Cx<'_>) {
-        let id = TxnId::from(&transfer);
-        let own = cx.desk.me.group;
-        let credit = cx.desk.map.owner_of(transfer.credit);
+    fn start(&mut self, waiter: Waiter, action: Action, cx: &mut Cx<'_>) {
+        let id = action.txn(&cx.desk.map);
         if self.requests.give_up(waiter) <= cx.now {
-            return self.requests.finish(waiter, TransferResult::Unknown, false, cx.effects);
+            return self.requests.finish(waiter, &TransferResult::Unknown.into(), cx.effects);
         }
-        if cx.desk.map.owner_of(transfer.debit) != Some(own) || credit == Some(own) {
-            return self.requests.finish(waiter, TransferResult::Moved, false, cx.effects);
+        let own = cx.desk.me.group;
+        let within = |transfer: &Transfer| cx.desk.map.owner_of(transfer.credit) == Some(own);
+        if cx.desk.map.owner_of(id.first) != Some(own) || matches!(&action, Action::Transfer(it) if within(it)) {
+            return self.requests.finish(waiter, &TransferResult::Moved.into(), cx.effects);
         }
-        if let Some(txn) = self.txns.get_mut(&id) {
-            // The same content under way: this request gets the same answer (hazard S16). Other content: the ledger
-            // compares it with the record, once there is one.
-            if txn.transfer == transfer {
-                txn.waiters.push(waiter);
-            } else {
-                self.requests.finish(waiter, TransferResult::Retry, false, cx.effects);
+        if let Some(done) = self.attach(id, waiter, &action) {
+            if let Some(done) = done {
+                self.requests.finish(waiter, &done, cx.effects);
             }
             return;
         }
-        if let Some((outcome, content)) = self.endings.outcome(id) {
-            let same = *content == transfer;
-            let outcome = if same { outcome } else { Outcome::Rejected(Reason::IdConflict) };
-            return self.requests.finish(waiter, TransferResult::Done(outcome), same, cx.effects);
-        }
-        if let Some(other) = credit
-            && self.load.of(other) + self.endings.load(other) >= cx.desk.peer_limit
-        {
-            let unavailable = cx.desk.peers.unavailable(other);
+        // An account that nobody owns does not exist: any group that takes part rejects it, and records that.
+        let participants = action.participants(&cx.desk.map);
+        assert_eq!(participants.first(), Some(&own), "who owns the first account or key coordinates");
+        let full = |group: &&GroupId| self.load.of(**group) + self.endings.load(**group) >= cx.desk.peer_limit;
+        if let Some(other) = participants[1..].iter().find(full) {
+            let unavailable = cx.desk.peers.unavailable(*other);
             let result = if unavailable { TransferResult::Unavailable } else { TransferResult::Retry };
-            return self.requests.finish(waiter, result, false, cx.effects);
+            return self.requests.finish(waiter, &result.into(), cx.effects);
         }
-        // A credit account that nobody owns does not exist: this group alone rejects it, and records that.
-        let participants: Vec<GroupId> = [own].into_iter().chain(credit).collect();
         self.counter = self.counter.saturating_add(1);
-        let age = Age { counter: self.counter, id: transfer.id };
+        let age = Age { counter: self.counter, id: id.id };
         self.load.add(&participants[1..]);
-        let txn = Txn { transfer, age, participants, waiters: vec![waiter], tries: 0, due: None, current: None };
+        let txn = Txn { action, age, participants, waiters: vec![waiter], tries: 0, due: None, current: None };
         self.txns.insert(id, txn);
         self.begin(id, cx);
+    }
+
+    // What is under way or just decided under an id: the request waits with it (`Some(None)`), or has a result.
+    fn attach(&mut self, id: TxnId, waiter: Waiter, action: &Action) -> Option<Option<TransactionResult>> {
+        if let Some(txn) = self.txns.get_mut(&id) {
+            // The same content under way: this request gets the same answer (hazard S16). Other content: the ledger
+            // compares it with the record, once there is one.
+            if txn.action == *action {
+                txn.waiters.push(waiter);
+                return Some(None);
+            }
+            return Some(Some(TransferResult::Retry.into()));
+        }
+        let (outcome, content) = self.endings.outcome(id)?;
+        let same = content == action;
+        if same && outcome == Outcome::Committed && action.transaction().is_some() {
+            return Some(Some(TransferResult::Retry.into())); // The ledger knows what it has yielded.
+        }
+        let outcome = if same { outcome } else { Outcome::Rejected(Reason::IdConflict) };
+        Some(Some(TransactionResult { result: TransferResult::Done(outcome), replayed: same, replies: None }))
     }
 
     // A new attempt. Nothing of an earlier one is under way any more: it was decided or void by applied state.
@@ -227,7 +256,7 @@ impl Serving {
             attempt,
             age: txn.age,
             participants: txn.participants.clone(),
-            transfer: txn.transfer,
+            action: txn.action.clone(),
             deadline: give_up.since(cx.now),
         }));
         send_prepares(id, txn, &current, false, cx);
@@ -244,18 +273,20 @@ impl Serving {
                     self.settle(txn, cx);
                 }
             }
-            TxnOutput::Voted { txn, attempt, coordinator, vote, counter } if coordinator == cx.desk.me.group => {
+            TxnOutput::Voted { txn, attempt, coordinator, vote, counter, values } if coordinator == cx.desk.me.group => {
                 self.counter = self.counter.max(counter);
-                if let Some(current) = self.trying(txn, attempt) {
-                    current.vote(0, vote);
-                    self.settle(txn, cx);
+                if self.trying(txn, attempt).is_some() {
+                    self.take_vote(txn, 0, vote, values, cx);
                 }
             }
-            TxnOutput::Decided { txn, attempt, verdict } => self.on_decided(txn, attempt, verdict, cx),
-            TxnOutput::Known { txn, attempt, outcome } => {
+            TxnOutput::Decided { txn, attempt, verdict, replies } => {
+                self.on_decided((txn, attempt), verdict, replies, cx);
+            }
+            TxnOutput::Known { txn, attempt, outcome, replies } => {
                 if self.void(txn, attempt, cx).is_some() {
                     let replayed = outcome != Outcome::Rejected(Reason::IdConflict);
-                    self.finish(txn, TransferResult::Done(outcome), replayed, cx);
+                    let result = TransferResult::Done(outcome);
+                    self.finish(txn, &TransactionResult { result, replayed, replies }, cx);
                 }
             }
             TxnOutput::Void { txn, attempt } => {
@@ -276,11 +307,22 @@ impl Serving {
     fn void(&mut self, id: TxnId, attempt: Attempt, cx: &mut Cx<'_>) -> Option<Try> {
         let txn = self.txns.get_mut(&id)?;
         txn.trying(attempt)?;
-        let resolve = Resolve { txn: id, attempt, verdict: Verdict::Abort };
         for group in txn.others() {
+            let resolve = Resolve { txn: id, attempt, verdict: Verdict::Abort, values: Vec::new() };
             cx.ask(*group, false, (RoleKind::Participant, TxnMessage::Resolve(resolve)));
         }
         txn.current.take()
+    }
+
+    fn take_vote(&mut self, id: TxnId, place: usize, vote: VoteKind, values: Vec<Answered>, cx: &mut Cx<'_>) {
+        let Some(txn) = self.txns.get_mut(&id) else { return };
+        let Some(current) = &mut txn.current else { return };
+        if vote == VoteKind::Yes && !values.is_empty() {
+            let (group, action) = (txn.participants[place], &txn.action);
+            current.answer(place, values, |operation| owns_left(action, operation, group, &cx.desk.map));
+        }
+        current.vote(place, vote);
+        self.settle(id, cx);
     }
 
     // Proposes the verdict if the votes yield one.
@@ -290,20 +332,33 @@ impl Serving {
         if current.proposed.is_some() {
             return;
         }
-        if let Some(verdict) = current.judge() {
-            assert!(current.begun, "a decision never overtakes its Begin (hazard S9)");
-            current.proposed = Some(verdict);
-            self.proposals.push(Command::Decide(Decide { txn: id, attempt: current.attempt, verdict }));
-            if is_planted(Bug::AnsweredOnProposal) && verdict == Verdict::Commit {
-                for waiter in txn.waiters.drain(..) {
-                    self.requests.finish(waiter, TransferResult::Done(Outcome::Committed), false, cx.effects);
-                }
+        let Some(mut verdict) = current.judge() else { return };
+        assert!(current.begun, "a decision never overtakes its Begin (hazard S9)");
+        let mut replies = Vec::new();
+        if let (Verdict::Commit, Some(transaction)) = (verdict, txn.action.transaction()) {
+            replies = replies_of(transaction, std::mem::take(&mut current.answers));
+            if !transaction.takes(&replies) {
+                verdict = Verdict::Abort; // A participant has left something out.
+            } else if replies.iter().map(Reply::bytes).sum::<usize>() > REPLIES_LIMIT {
+                verdict = Verdict::Reject(Reason::TooLarge);
+            }
+            if verdict != Verdict::Commit {
+                replies.clear();
+            }
+        }
+        current.proposed = Some(verdict);
+        self.proposals.push(Command::Decide(Decide { txn: id, attempt: current.attempt, verdict, replies }));
+        if is_planted(Bug::AnsweredOnProposal) && verdict == Verdict::Commit {
+            for waiter in txn.waiters.drain(..) {
+                let done = TransferResult::Done(Outcome::Committed).into();
+                self.requests.finish(waiter, &done, cx.effects);
             }
         }
     }
 
     // The first decision that is applied stands, whatever was proposed here (hazard S9).
-    fn on_decided(&mut self, id: TxnId, attempt: Attempt, verdict: Verdict, cx: &mut Cx<'_>) {
+    fn on_decided(&mut self, key: Key, verdict: Verdict, replies: Vec<Reply>, cx: &mut Cx<'_>) {
+        let (id, attempt) = key;
         let Some(txn) = self.txns.get_mut(&id) else { return };
         if txn.trying(attempt).is_none() {
             return;
@@ -312,31 +367,31 @@ impl Serving {
         if over.votes.contains(&Some(VoteKind::AlreadyCommitted)) {
             cx.effects.note("committed_without_record", label(id, attempt));
         }
-        let key = (id, attempt);
-        self.endings.insert(key, verdict, txn.transfer, txn.others().to_vec(), cx.now);
+        let decided = Decided { verdict, action: txn.action.clone(), swapped: swapped_of(&replies) };
+        self.endings.insert(key, decided, txn.others().to_vec(), cx.now);
         self.endings.tell(key, cx);
-        match (verdict, over.cause()) {
-            (Verdict::Commit, _) => self.finish(id, TransferResult::Done(Outcome::Committed), false, cx),
-            (Verdict::Reject(reason), _) => {
-                self.finish(id, TransferResult::Done(Outcome::Rejected(reason)), false, cx);
-            }
+        let result = match (verdict, over.cause()) {
+            (Verdict::Commit, _) => TransferResult::Done(Outcome::Committed),
+            (Verdict::Reject(reason), _) => TransferResult::Done(Outcome::Rejected(reason)),
             (Verdict::Abort, _) if is_planted(Bug::AbortIsFinal) => {
-                self.finish(id, TransferResult::Done(Outcome::Rejected(Reason::Fenced)), false, cx);
+                TransferResult::Done(Outcome::Rejected(Reason::Fenced))
             }
-            (Verdict::Abort, Cause::Moved) => self.finish(id, TransferResult::Moved, false, cx),
-            (Verdict::Abort, Cause::Busy) => self.finish(id, TransferResult::Retry, false, cx),
-            (Verdict::Abort, Cause::Again) => self.rest(id, &over, cx),
-        }
+            (Verdict::Abort, Cause::Moved) => TransferResult::Moved,
+            (Verdict::Abort, Cause::Busy) => TransferResult::Retry,
+            (Verdict::Abort, Cause::Again) => return self.rest(id, &over, cx),
+        };
+        let replies = Some(replies).filter(|_| verdict == Verdict::Commit);
+        self.finish(id, &TransactionResult { result, replayed: false, replies }, cx);
     }
 
     // The transaction is over: everybody who waits for it gets the same result.
-    fn finish(&mut self, id: TxnId, result: TransferResult, replayed: bool, cx: &mut Cx<'_>) {
+    fn finish(&mut self, id: TxnId, done: &TransactionResult, cx: &mut Cx<'_>) {
         self.arm(id, None);
         let Some(txn) = self.txns.remove(&id) else { return };
         assert!(txn.current.is_none(), "a transaction is over when its last attempt is");
         self.load.sub(txn.others());
         for waiter in txn.waiters {
-            self.requests.finish(waiter, result, replayed, cx.effects);
+            self.requests.finish(waiter, done, cx.effects);
         }
     }
 
@@ -345,7 +400,7 @@ impl Serving {
         self.answer_late(id, over.unavailable, cx);
         let Some(txn) = self.txns.get_mut(&id) else { return };
         if txn.waiters.is_empty() {
-            return self.finish(id, TransferResult::Unknown, false, cx);
+            return self.finish(id, &TransferResult::Unknown.into(), cx);
         }
         let pause = BACKOFF.0 << txn.tries.min(BACKOFF_DOUBLINGS);
         txn.tries += 1;
@@ -359,7 +414,7 @@ impl Serving {
         let result = if unavailable { TransferResult::Unavailable } else { TransferResult::Unknown };
         let late = txn.waiters.extract_if(.., |waiter| self.requests.give_up(*waiter) <= cx.now);
         for waiter in late.collect::<Vec<_>>() {
-            self.requests.finish(waiter, result, false, cx.effects);
+            self.requests.finish(waiter, &result.into(), cx.effects);
         }
     }
 
@@ -373,10 +428,7 @@ impl Serving {
         let place = txn.others().iter().position(|group| *group == vote.group);
         let counted = if is_planted(Bug::OlderVoteCounted) { None } else { Some(vote.attempt) };
         match (place, txn.current.as_mut().filter(|current| counted.is_none_or(|it| it == current.attempt))) {
-            (Some(place), Some(current)) => {
-                current.vote(place + 1, vote.vote);
-                self.settle(vote.txn, cx);
-            }
+            (Some(place), Some(_)) => self.take_vote(vote.txn, place + 1, vote.vote, vote.values.clone(), cx),
             _ => self.on_stray_vote(from, vote, cx),
         }
     }
@@ -403,7 +455,8 @@ impl Serving {
         let (row, answer) = inquiry::answer(self.ballot, attempt.ballot, known);
         cx.effects.trace("inquiry", || format!("{row} {}", label(txn, attempt)));
         if let Answer::Resolve(verdict) = answer {
-            let resolve = TxnMessage::Resolve(Resolve { txn, attempt, verdict });
+            let values = self.endings.swapped((txn, attempt));
+            let resolve = TxnMessage::Resolve(Resolve { txn, attempt, verdict, values });
             cx.effects.send_txn(participant(from.node, group), resolve);
         }
     }
@@ -504,6 +557,14 @@ impl Serving {
     }
 }
 
+/// Whether a group owns the left key of a swap.
+pub(crate) fn owns_left(action: &Action, operation: u32, group: GroupId, map: &ShardMap) -> bool {
+    match action.transaction().and_then(|transaction| transaction.operations.get(operation as usize)) {
+        Some(Operation::Swap(swap)) => map.owner_of_key(&swap.left) == group,
+        _ => false,
+    }
+}
+
 // Asks the other participants that have not voted.
 fn send_prepares(id: TxnId, txn: &Txn, current: &Try, again: bool, cx: &mut Cx<'_>) {
     for (place, group) in txn.participants.iter().enumerate().skip(1) {
@@ -515,7 +576,7 @@ fn send_prepares(id: TxnId, txn: &Txn, current: &Try, again: bool, cx: &mut Cx<'
             attempt: current.attempt,
             age: txn.age,
             participants: txn.participants.clone(),
-            transfer: txn.transfer,
+            action: txn.action.clone(),
             deadline: current.give_up.since(cx.now),
         };
         cx.ask(*group, again, (RoleKind::Participant, TxnMessage::Prepare(prepare)));

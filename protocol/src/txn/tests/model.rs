@@ -64,9 +64,9 @@ impl Ledger {
     }
 
     fn begin(&mut self, group: GroupId, begin: Begin, time: LogTime, rng: &mut Rng) -> Vec<TxnOutput> {
-        let Begin { txn, attempt, age, participants, transfer, deadline } = begin;
+        let Begin { txn, attempt, age, participants, action, deadline } = begin;
         if let Some(outcome) = self.outcomes.get(&txn) {
-            return vec![TxnOutput::Known { txn, attempt, outcome: *outcome }];
+            return vec![TxnOutput::Known { txn, attempt, outcome: *outcome, replies: None }];
         }
         let busy = self.records.iter().any(|(key, (record, _))| key.0 == txn && record.verdict.is_none());
         if attempt.ballot < self.ballot || busy {
@@ -74,13 +74,17 @@ impl Ledger {
         }
         let vote = draw(rng);
         let deadline = time + deadline;
-        let record = Coordinated { txn, attempt, age, participants, transfer, deadline, vote, verdict: None };
+        let (values, verdict, swapped) = (Vec::new(), None, Vec::new());
+        let record =
+            Coordinated { txn, attempt, age, participants, action, deadline, vote, values, verdict, swapped };
         self.records.insert((txn, attempt), (record, vote));
-        let voted = vote.map(|vote| TxnOutput::Voted { txn, attempt, coordinator: group, vote, counter: age.counter });
+        let (coordinator, counter) = (group, age.counter);
+        let voted = |vote| TxnOutput::Voted { txn, attempt, coordinator, vote, counter, values: Vec::new() };
+        let voted = vote.map(voted);
         [TxnOutput::Begun { txn, attempt }].into_iter().chain(voted).collect()
     }
 
-    fn decide(&mut self, Decide { txn, attempt, verdict }: Decide) -> Vec<TxnOutput> {
+    fn decide(&mut self, Decide { txn, attempt, verdict, replies }: Decide) -> Vec<TxnOutput> {
         let Some((record, vote)) = self.records.get_mut(&(txn, attempt)) else { return Vec::new() };
         if record.verdict.is_some() {
             return Vec::new();
@@ -94,7 +98,7 @@ impl Ledger {
             Verdict::Reject(reason) => drop(self.outcomes.insert(txn, Outcome::Rejected(reason))),
             Verdict::Abort => {}
         }
-        vec![TxnOutput::Decided { txn, attempt, verdict }]
+        vec![TxnOutput::Decided { txn, attempt, verdict, replies }]
     }
 
     fn prepare(&mut self, prepare: &Prepare, rng: &mut Rng) -> Vec<TxnOutput> {
@@ -113,13 +117,12 @@ impl Ledger {
                 vote
             }
         };
-        let coordinator = prepare.participants[0];
-        vote.map(|vote| TxnOutput::Voted { txn, attempt, coordinator, vote, counter: prepare.age.counter })
-            .into_iter()
-            .collect()
+        let (coordinator, counter) = (prepare.participants[0], prepare.age.counter);
+        let voted = |vote| TxnOutput::Voted { txn, attempt, coordinator, vote, counter, values: Vec::new() };
+        vote.map(voted).into_iter().collect()
     }
 
-    fn resolve(&mut self, Resolve { txn, attempt, verdict }: Resolve) -> Vec<TxnOutput> {
+    fn resolve(&mut self, Resolve { txn, attempt, verdict, .. }: Resolve) -> Vec<TxnOutput> {
         let held = self.held.get(&txn).filter(|(held, _)| *held == attempt).copied();
         let done = self.outcomes.get(&txn) == Some(&Outcome::Committed);
         match verdict {
@@ -147,14 +150,15 @@ impl Ledger {
                 (*vote, record.vote) = (Some(VoteKind::Yes), Some(VoteKind::Yes));
                 let (txn, attempt) = (record.txn, record.attempt);
                 let vote = VoteKind::Yes;
-                outputs.push(TxnOutput::Voted { txn, attempt, coordinator: group, vote, counter: 0 });
+                outputs.push(TxnOutput::Voted { txn, attempt, coordinator: group, vote, counter: 0, values: Vec::new() });
             }
         }
         for (txn, (attempt, yes)) in &mut self.held {
             if !*yes && rng.chance(3) {
                 *yes = true;
                 let (txn, attempt, vote) = (*txn, *attempt, VoteKind::Yes);
-                outputs.push(TxnOutput::Voted { txn, attempt, coordinator: coordinator_of(txn), vote, counter: 0 });
+                let coordinator = coordinator_of(txn);
+                outputs.push(TxnOutput::Voted { txn, attempt, coordinator, vote, counter: 0, values: Vec::new() });
             }
         }
         outputs
@@ -358,6 +362,7 @@ impl World {
                     attempt: *attempt,
                     coordinator: coordinator_of(*txn),
                     since: time,
+                    yields: false,
                     waiting: !yes,
                 })
                 .collect(),

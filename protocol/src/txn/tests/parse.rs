@@ -95,10 +95,12 @@ impl<'a> Words<'a> {
             attempt: self.attempt(),
             age: Age { counter: self.key("age").unwrap_or(1), id: transfer.id },
             participants: [1, credit].into_iter().filter(|g| *g <= 3).map(|g| GroupId(g as u16)).collect(),
-            transfer,
+            action: transfer.into(),
             deadline: LogTime(self.key::<u64>("deadline").unwrap_or(1000) * 1000),
             vote: self.key::<String>("vote").map(|word| vote(&word)),
+            values: Vec::new(),
             verdict: self.key::<String>("verdict").map(|word| verdict(&word)),
+            swapped: Vec::new(),
         }
     }
 
@@ -110,6 +112,7 @@ impl<'a> Words<'a> {
             coordinator: self.key("coordinator").unwrap_or(GroupId(1)),
             since: LogTime(0),
             waiting: self.flag("waiting"),
+            yields: self.flag("yields"),
         }
     }
 
@@ -231,16 +234,16 @@ fn event(verb: &str, words: &mut Words<'_>) -> TxnOutput {
         "void" => TxnOutput::Void { txn, attempt },
         "voted" => {
             let (vote, counter) = (words.vote(), words.key("counter").unwrap_or(0));
-            TxnOutput::Voted { txn, attempt, coordinator, vote, counter }
+            TxnOutput::Voted { txn, attempt, coordinator, vote, counter, values: Vec::new() }
         }
-        "decided" => TxnOutput::Decided { txn, attempt, verdict: words.verdict() },
+        "decided" => TxnOutput::Decided { txn, attempt, verdict: words.verdict(), replies: Vec::new() },
         "resolved" => TxnOutput::Resolved { txn, attempt, coordinator },
         _ => {
             let outcome = match words.next() {
                 "committed" => Outcome::Committed,
                 other => Outcome::Rejected(reason(other)),
             };
-            TxnOutput::Known { txn, attempt, outcome }
+            TxnOutput::Known { txn, attempt, outcome, replies: None }
         }
     }
 }
@@ -257,18 +260,18 @@ fn message(me: Address, verb: &str, words: &mut Words<'_>) -> Input {
                 attempt,
                 age: Age { counter: words.key("age").unwrap_or(1), id: transfer.id },
                 participants: vec![group, words.key("other").unwrap_or(GroupId(2))],
-                transfer,
+                action: transfer.into(),
                 deadline: Span::from_millis(words.key("deadline").unwrap_or(1500)),
             })
         }
         "resolve" => {
             let (txn, attempt) = (words.txn(), words.attempt());
-            TxnMessage::Resolve(Resolve { txn, attempt, verdict: words.verdict() })
+            TxnMessage::Resolve(Resolve { txn, attempt, verdict: words.verdict(), values: Vec::new() })
         }
         "vote" => {
             let (txn, attempt) = (words.txn(), words.attempt());
             let (vote, counter) = (words.vote(), words.key("counter").unwrap_or(0));
-            TxnMessage::Vote(Vote { txn, attempt, group, vote, counter })
+            TxnMessage::Vote(Vote { txn, attempt, group, vote, counter, values: Vec::new() })
         }
         "ack" => TxnMessage::Resolved(Resolved { txn: words.txn(), attempt: words.attempt(), group }),
         "inquire" => TxnMessage::Inquire(Inquire { txn: words.txn(), attempt: words.attempt(), group }),

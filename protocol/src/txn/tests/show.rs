@@ -2,6 +2,7 @@
 
 use crate::ids::{Age, Attempt, GroupId, TxnId};
 use crate::ledger::model::Transfer;
+use crate::ledger::operations::Action;
 use crate::message::Message;
 use crate::message::client::Response;
 use crate::message::command::{Command, Verdict};
@@ -45,9 +46,11 @@ fn txn(txn: &TxnId, attempt: &Attempt) -> String {
     format!("{:x}@{} {}#{}", txn.id.0, txn.first, attempt.ballot.round, attempt.number)
 }
 
-fn content(transfer: &Transfer, age: &Age, participants: &[GroupId], deadline: Span) -> String {
+fn content(action: &Action, age: &Age, participants: &[GroupId], deadline: Span) -> String {
     let groups: Vec<String> = participants.iter().map(ToString::to_string).collect();
-    let Transfer { debit, credit, amount, .. } = transfer;
+    let Action::Transfer(Transfer { debit, credit, amount, .. }) = action else {
+        panic!("the scripts have transfers only")
+    };
     let (age, groups) = (age.counter, groups.join(","));
     format!("{debit}->{credit}:{amount} age {age} in {groups} within {}", millis(deadline))
 }
@@ -63,10 +66,10 @@ fn verdict(verdict: Verdict) -> String {
 fn command(command: &Command) -> String {
     match command {
         Command::Begin(b) => {
-            format!("Begin {} {}", txn(&b.txn, &b.attempt), content(&b.transfer, &b.age, &b.participants, b.deadline))
+            format!("Begin {} {}", txn(&b.txn, &b.attempt), content(&b.action, &b.age, &b.participants, b.deadline))
         }
         Command::Prepare(p) => {
-            format!("Prepare {} {}", txn(&p.txn, &p.attempt), content(&p.transfer, &p.age, &p.participants, p.deadline))
+            format!("Prepare {} {}", txn(&p.txn, &p.attempt), content(&p.action, &p.age, &p.participants, p.deadline))
         }
         Command::Decide(d) => format!("Decide {} {}", txn(&d.txn, &d.attempt), verdict(d.verdict)),
         Command::Resolve(r) => format!("Resolve {} {}", txn(&r.txn, &r.attempt), verdict(r.verdict)),
@@ -81,7 +84,7 @@ fn command(command: &Command) -> String {
 fn txn_message(message: &TxnMessage) -> String {
     match message {
         TxnMessage::Prepare(p) => command(&Command::Prepare(p.clone())),
-        TxnMessage::Resolve(r) => command(&Command::Resolve(*r)),
+        TxnMessage::Resolve(r) => command(&Command::Resolve(r.clone())),
         TxnMessage::Vote(v) => {
             let kind = match v.vote {
                 VoteKind::No(reason) => format!("no {reason}"),

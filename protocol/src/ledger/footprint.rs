@@ -1,0 +1,299 @@
+//! What an operation needs in this group: room on accounts, and locks.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::Ledger;
+use super::accounts::{Place, Whereabouts};
+use super::doubt::{Ahead, Effect, Effects, Fit, Rank};
+use super::locks::{Lock, PartId};
+use super::model::{Reason, Transfer};
+use super::operations::{Action, Key, Operation, Subject, Transaction};
+use super::queue::Turn;
+use super::transfers::{Trouble, check_content};
+use crate::ids::{AccountId, TransferId, TxnId};
+use crate::txn::table::Known;
+
+/// Where an operation waits: at an account, or at a part of the keys.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) enum Spot {
+    /// An account.
+    Account(Place),
+    /// A part of the keys.
+    Part(PartId),
+}
+
+/// What an operation needs in this group.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(super) struct Footprint {
+    /// On accounts.
+    pub(super) effects: Effects,
+    /// On keys, one for each key or range; none of transfers.
+    locks: Option<Arc<[Lock]>>,
+}
+
+impl From<Effects> for Footprint {
+    fn from(effects: Effects) -> Footprint {
+        Footprint { effects, locks: None }
+    }
+}
+
+impl Footprint {
+    /// The locks on keys.
+    pub(super) fn locks(&self) -> &[Lock] {
+        self.locks.as_deref().unwrap_or_default()
+    }
+
+    /// Where something changes when it comes or goes.
+    fn spots(&self) -> impl Iterator<Item = Spot> + use<> {
+        let accounts: Vec<Spot> = self.effects.as_slice().iter().map(|effect| Spot::Account(effect.place)).collect();
+        let mut parts: Vec<PartId> = self.locks().iter().map(Lock::part).collect();
+        parts.sort_unstable();
+        parts.dedup();
+        accounts.into_iter().chain(parts.into_iter().map(Spot::Part))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.effects.as_slice().is_empty() && self.locks.is_none()
+    }
+}
+
+/// Collects what a transaction needs.
+#[derive(Default)]
+struct Needs {
+    effects: BTreeMap<Place, Effect>,
+    // Whether the key is written.
+    keys: BTreeMap<Key, bool>,
+    ranges: Vec<Lock>,
+    elsewhere: bool,
+}
+
+impl Needs {
+    fn key(&mut self, key: &Key, written: bool) {
+        *self.keys.entry(key.clone()).or_default() |= written;
+    }
+
+    fn effect(&mut self, place: Place) -> &mut Effect {
+        self.effects.entry(place).or_insert(Effect { place, ..Effect::default() })
+    }
+
+    fn into_footprint(self) -> Footprint {
+        let mut effects = Effects::default();
+        self.effects.into_values().for_each(|effect| effects.push(effect));
+        let lock = |(key, written)| if written { Lock::Exclusive(key) } else { Lock::Shared(key) };
+        let locks: Vec<Lock> = self.keys.into_iter().map(lock).chain(self.ranges).collect();
+        Footprint { effects, locks: (!locks.is_empty()).then(|| locks.into()) }
+    }
+}
+
+impl Ledger {
+    /// What an action needs here.
+    pub(super) fn needs_here(&self, action: &Action) -> Result<Footprint, Trouble> {
+        match action {
+            Action::Transfer(transfer) => {
+                let effects = self.effects_here(transfer)?;
+                match self.doubts.never(&self.accounts, transfer.ledger, &effects) {
+                    Some(reason) => Err(Trouble::Never(reason)),
+                    None => Ok(effects.into()),
+                }
+            }
+            Action::Transaction(transaction) => self.needs_of(transaction, false),
+        }
+    }
+
+    /// What a transaction needs here; `whole`: all of it must be here.
+    pub(super) fn needs_of(&self, transaction: &Transaction, whole: bool) -> Result<Footprint, Trouble> {
+        let mut needs = Needs::default();
+        for condition in &transaction.conditions {
+            match condition.subject() {
+                Subject::Account(account) => self.need_read(account, &mut needs)?,
+                Subject::Key(key) => self.need_key(key, false, &mut needs),
+            }
+        }
+        for operation in &transaction.operations {
+            self.need(operation, &mut needs)?;
+        }
+        if whole && needs.elsewhere {
+            return Err(Trouble::Moved);
+        }
+        let footprint = needs.into_footprint();
+        if footprint.is_empty() {
+            return Err(Trouble::Moved);
+        }
+        if self.doubts.is_closed(&self.accounts, footprint.effects.as_slice()) {
+            return Err(Trouble::Never(Reason::Closed));
+        }
+        Ok(footprint)
+    }
+
+    fn need(&self, operation: &Operation, needs: &mut Needs) -> Result<(), Trouble> {
+        match operation {
+            Operation::Transfer(transfer) => self.need_transfer(transfer, needs)?,
+            Operation::Put(put) | Operation::Append(put) => self.need_key(&put.key, true, needs),
+            Operation::Delete(key) => self.need_key(key, true, needs),
+            Operation::Add(add) => self.need_key(&add.key, true, needs),
+            Operation::Swap(swap) => {
+                self.need_key(&swap.left, true, needs);
+                self.need_key(&swap.right, true, needs);
+            }
+            Operation::Get(key) => self.need_key(key, false, needs),
+            Operation::Scan(scan) if self.owns(&scan.from) => needs.ranges.push(Lock::Range(scan.clone())),
+            Operation::Scan(_) => needs.elsewhere = true,
+            Operation::Read(account) => self.need_read(*account, needs)?,
+        }
+        Ok(())
+    }
+
+    /// Whether this group owns a key.
+    pub(super) fn owns(&self, key: &Key) -> bool {
+        self.accounts.map().owner_of_key(key) == self.group
+    }
+
+    fn need_key(&self, key: &Key, written: bool, needs: &mut Needs) {
+        if self.owns(key) {
+            needs.key(key, written);
+        } else {
+            needs.elsewhere = true;
+        }
+    }
+
+    fn need_read(&self, account: AccountId, needs: &mut Needs) -> Result<(), Trouble> {
+        match self.accounts.whereabouts(account) {
+            Whereabouts::Here(place) => needs.effect(place).read = true,
+            Whereabouts::Missing | Whereabouts::Nowhere => return Err(Trouble::Never(Reason::NoSuchAccount)),
+            Whereabouts::Elsewhere => needs.elsewhere = true,
+        }
+        Ok(())
+    }
+
+    fn need_transfer(&self, transfer: &Transfer, needs: &mut Needs) -> Result<(), Trouble> {
+        const OVERFLOW: Trouble = Trouble::Never(Reason::Overflow);
+        check_content(transfer)?;
+        for (account, debit, credit) in [(transfer.debit, transfer.amount, 0), (transfer.credit, 0, transfer.amount)] {
+            let place = match self.accounts.whereabouts(account) {
+                Whereabouts::Here(place) => place,
+                Whereabouts::Missing | Whereabouts::Nowhere => return Err(Trouble::Never(Reason::NoSuchAccount)),
+                Whereabouts::Elsewhere => {
+                    needs.elsewhere = true;
+                    continue;
+                }
+            };
+            if self.accounts.row(place).account.ledger != transfer.ledger {
+                return Err(Trouble::Never(Reason::LedgerMismatch));
+            }
+            let effect = needs.effect(place);
+            effect.debit = effect.debit.checked_add(debit).ok_or(OVERFLOW)?;
+            effect.credit = effect.credit.checked_add(credit).ok_or(OVERFLOW)?;
+            if debit > 0 {
+                self.need_id(transfer)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A transfer with an id of its own takes effect once, in a transaction too (hazard A11).
+    fn need_id(&self, transfer: &Transfer) -> Result<(), Trouble> {
+        let txn = TxnId::from(transfer);
+        if transfer.id == TransferId(0) {
+            Ok(())
+        } else if self.ids.known(txn, 0) != Known::Open {
+            Err(Trouble::Never(Reason::IdConflict))
+        } else if self.is_under_way(txn) {
+            Err(Trouble::Busy)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Whether there is room for an operation, and its locks are free.
+    pub(super) fn judge(&self, needs: &Footprint, ahead: Ahead) -> Fit {
+        match self.doubts.judge(&self.accounts, &needs.effects, ahead) {
+            Fit::Now if !self.locks.are_free(needs.locks(), ahead) => Fit::Later,
+            fit => fit,
+        }
+    }
+
+    /// Whether one more may wait for these.
+    pub(super) fn may_queue(&self, needs: &Footprint) -> bool {
+        !self.queue.is_full() && self.locks.may_queue(needs.locks())
+    }
+
+    /// Whether a prepare is older than everything in its way: then it may wait (hazards L1, L2).
+    pub(super) fn may_wait(&self, needs: &Footprint, rank: Rank) -> bool {
+        self.doubts.may_wait(&self.accounts, &needs.effects, rank) && self.locks.may_wait(needs.locks(), rank)
+    }
+
+    /// Whether a prepare that waits is still older than everything that was prepared meanwhile: then it may go on.
+    pub(super) fn may_go_on_waiting(&self, needs: &Footprint, rank: Rank) -> bool {
+        self.doubts.may_go_on_waiting(&self.accounts, &needs.effects, rank)
+            && self.locks.may_go_on_waiting(needs.locks(), rank)
+    }
+
+    /// Holds what a transaction needs that has voted yes.
+    pub(super) fn hold_needs(&mut self, needs: &Footprint, rank: Rank) {
+        self.doubts.hold(&mut self.accounts, &needs.effects, rank);
+        self.locks.hold(needs.locks(), rank);
+        self.touch(needs);
+        // A prepare that waits may not wait for an older one.
+        self.stir_all(needs, None);
+    }
+
+    /// Lets go of it; whoever waited for it may move.
+    pub(super) fn release_needs(&mut self, needs: &Footprint, rank: Rank) {
+        self.doubts.release(&mut self.accounts, &needs.effects, rank);
+        self.locks.release(needs.locks(), rank);
+        self.touch(needs);
+        self.stir_all(needs, None);
+    }
+
+    /// An operation begins to wait.
+    pub(super) fn claim(&mut self, turn: Turn, rank: Rank, at: &Footprint) {
+        self.doubts.claim(&mut self.accounts, turn, rank, &at.effects);
+        self.locks.claim(turn, rank, at.locks());
+    }
+
+    /// It no longer waits; whoever was behind it may move.
+    pub(super) fn unclaim(&mut self, turn: Turn, rank: Rank, at: &Footprint) {
+        self.doubts.unclaim(&mut self.accounts, turn, rank, &at.effects);
+        self.locks.unclaim(turn, rank, at.locks());
+        self.stir_all(at, Some(turn));
+    }
+
+    /// Where an operation that does not fit waits: for its locks, and at the accounts that are in its way.
+    pub(super) fn obstacles(&self, needs: &Footprint) -> Footprint {
+        let effects = self.doubts.obstacles(&self.accounts, &needs.effects);
+        let at = Footprint { effects, locks: needs.locks.clone() };
+        assert!(!at.is_empty(), "what waits, waits for something");
+        at
+    }
+
+    /// Whoever waits at one of these must be looked at again.
+    pub(super) fn stir_all(&mut self, needs: &Footprint, after: Option<Turn>) {
+        for spot in needs.spots() {
+            self.stir(spot, after);
+        }
+    }
+
+    /// Whoever waits at a spot must be looked at again, from the first on or from the one after `after`.
+    pub(super) fn stir(&mut self, spot: Spot, after: Option<Turn>) {
+        let next = match spot {
+            Spot::Account(place) => self.doubts.at(&self.accounts, place).and_then(|busy| busy.next_claim(after)),
+            Spot::Part(part) => self.locks.next_waiting(part, after),
+        };
+        if let Some(turn) = next {
+            self.wake.mark(spot, turn);
+        }
+    }
+
+    /// What is read together twice and has the same version both times has not changed in between.
+    pub(super) fn touch(&mut self, needs: &Footprint) {
+        for effect in needs.effects.as_slice().iter().filter(|effect| effect.writes()) {
+            self.versions.touch_account(effect.place, self.applied);
+        }
+        for lock in needs.locks() {
+            if let Lock::Exclusive(key) = lock {
+                self.versions.touch_key(key, self.applied);
+            }
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Transactions, and what they yield.
+
+use drachma_protocol::ledger::model::{Account, Balance};
+use drachma_protocol::ledger::operations::{
+    Action, Add, Answered, BalanceIs, Condition, Key, KeyIs, Operation, Put, Reply, Rows, Scan, Swap, Swapped,
+    Transaction, Value,
+};
+use drachma_protocol::message::operator::Nothing;
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+
+use super::{account_id, transfer, transfer_id, u32s, u64s, u128s};
+
+fn key() -> impl Strategy<Value = Key> {
+    let bytes = prop_oneof![vec(any::<u8>(), 1..40), "[a-c]{1,2}/[a-c]{0,2}".prop_map(String::into_bytes)];
+    bytes.prop_map(|bytes| Key::new(bytes).expect("short enough"))
+}
+
+fn value() -> impl Strategy<Value = Value> {
+    let bytes = prop_oneof![vec(any::<u8>(), 0..40), vec(any::<u8>(), 250..260)];
+    prop_oneof![bytes.prop_map(|bytes| Value::new(bytes).expect("short enough")), any::<i64>().prop_map(Value::from)]
+}
+
+fn put() -> impl Strategy<Value = Put> {
+    (key(), value()).prop_map(|(key, value)| Put { key, value })
+}
+
+fn delta() -> impl Strategy<Value = i64> {
+    (0u32..64, any::<i64>()).prop_map(|(bits, number)| number >> bits)
+}
+
+fn balance() -> impl Strategy<Value = Balance> {
+    (any::<bool>(), u128s()).prop_map(|(negative, magnitude)| Balance { negative, magnitude })
+}
+
+fn condition() -> impl Strategy<Value = Condition> {
+    let of_key = (key(), option::of(value())).prop_map(|(key, value)| KeyIs { key, value });
+    let of_balance = (account_id(), balance()).prop_map(|(account, balance)| BalanceIs { account, balance });
+    prop_oneof![
+        of_key.clone().prop_map(Condition::Is),
+        of_key.prop_map(Condition::IsNot),
+        of_balance.clone().prop_map(Condition::AtLeast),
+        of_balance.prop_map(Condition::AtMost),
+    ]
+}
+
+pub(crate) fn operation() -> impl Strategy<Value = Operation> {
+    prop_oneof![
+        transfer().prop_map(Operation::Transfer),
+        put().prop_map(Operation::Put),
+        key().prop_map(Operation::Delete),
+        put().prop_map(Operation::Append),
+        (key(), delta()).prop_map(|(key, delta)| Operation::Add(Add { key, delta })),
+        (key(), key()).prop_map(|(left, right)| Operation::Swap(Swap { left, right })),
+        key().prop_map(Operation::Get),
+        (key(), option::of(key()), u32s()).prop_map(|(from, to, limit)| Operation::Scan(Scan { from, to, limit })),
+        account_id().prop_map(Operation::Read),
+    ]
+}
+
+/// One without faults of its own.
+pub(crate) fn transaction() -> impl Strategy<Value = Transaction> {
+    let drawn = (transfer_id(), vec(condition(), 0..4), vec(operation(), 0..6));
+    drawn.prop_filter_map("a transaction with a fault", |(id, conditions, operations)| {
+        let transaction = Transaction { id, conditions, operations };
+        transaction.fault().is_none().then_some(transaction)
+    })
+}
+
+pub(crate) fn action() -> impl Strategy<Value = Action> {
+    prop_oneof![transfer().prop_map(Action::from), transaction().prop_map(Action::from)]
+}
+
+fn row() -> impl Strategy<Value = (Key, Value)> {
+    (key(), value())
+}
+
+pub(crate) fn reply() -> impl Strategy<Value = Reply> {
+    let account = (account_id(), u128s()).prop_map(|(id, credits_posted)| Account {
+        id,
+        credits_posted,
+        ..Account::default()
+    });
+    prop_oneof![
+        Just(Reply::Done(Nothing {})),
+        option::of(value()).prop_map(Reply::Value),
+        account.prop_map(Reply::Account),
+        (vec(row(), 0..4), option::of(key())).prop_map(|(rows, next)| Reply::Rows(Rows { rows, next })),
+        delta().prop_map(Reply::Number),
+        u64s().prop_map(Reply::Length),
+        (option::of(value()), option::of(value()))
+            .prop_map(|(left, right)| Reply::Swapped(Swapped { left, right })),
+    ]
+}
+
+pub(crate) fn answered() -> impl Strategy<Value = Answered> {
+    (u32s(), reply()).prop_map(|(operation, reply)| Answered { operation, reply })
+}
