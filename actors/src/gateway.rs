@@ -12,7 +12,6 @@ use std::sync::Arc;
 use actix::{Actor, ActorContext, Addr, Context, Handler};
 use drachma_protocol::ids::{GroupId, NodeId, Origin};
 use drachma_protocol::message::client::{Call, MapDone, Request, Response, Why};
-use drachma_protocol::message::command::CommandKind;
 use drachma_protocol::message::hello::Refusal;
 use drachma_protocol::message::operator::{NodeStatus, OperatorAnswer, OperatorCall};
 use drachma_protocol::role::{Address, Input, RoleKind};
@@ -134,13 +133,9 @@ enum Desk {
 impl Desk {
     fn of(call: &Call) -> Desk {
         match call {
-            Call::Command(command) => match command.kind {
-                CommandKind::Register | CommandKind::Transfers | CommandKind::CreateAccounts => {
-                    Desk::Role(RoleKind::Leader)
-                }
-                CommandKind::Transact => Desk::Role(RoleKind::Coordinator),
-            },
-            Call::Read(_) | Call::Fence(_) => Desk::Role(RoleKind::Leader),
+            Call::Command(command) if command.kind.is_coordinated() => Desk::Role(RoleKind::Coordinator),
+            Call::Query(query) if !query.confirmed => Desk::Role(RoleKind::Replica),
+            Call::Command(_) | Call::Read(_) | Call::Fence(_) | Call::Query(_) => Desk::Role(RoleKind::Leader),
             Call::Lookup(_) => Desk::Role(RoleKind::Replica),
             Call::Map(_) => Desk::Gateway,
             Call::Operator(call) => match call {
@@ -307,8 +302,8 @@ impl Handler<Halt> for GatewayActor {
 mod tests {
     use super::*;
     use drachma_protocol::ids::{AccountId, Epoch, Slot, TxnId};
-    use drachma_protocol::message::client::{FenceCall, MapCall, ReadCall};
-    use drachma_protocol::message::command::ClientCommand;
+    use drachma_protocol::message::client::{FenceCall, MapCall, QueryCall, ReadCall};
+    use drachma_protocol::message::command::{ClientCommand, CommandKind};
     use drachma_protocol::message::operator::{AccountsCall, Nothing, OutcomesCall, PageCall};
     use drachma_protocol::time::Span;
 
@@ -316,6 +311,10 @@ mod tests {
         let (deadline, epoch) = (Span(1), Epoch(1));
         let body = bytes::Bytes::new();
         Call::Command(ClientCommand { kind, session: None, sequence: 0, deadline, epoch, count: 0, body })
+    }
+
+    fn query(confirmed: bool) -> Call {
+        Call::Query(QueryCall { operations: Vec::new(), confirmed, deadline: Span(1), epoch: Epoch(1) })
     }
 
     #[test]
@@ -330,7 +329,11 @@ mod tests {
             (command(CommandKind::Register), Role(Leader)),
             (command(CommandKind::Transfers), Role(Leader)),
             (command(CommandKind::CreateAccounts), Role(Leader)),
+            (command(CommandKind::Transaction), Role(Leader)),
             (command(CommandKind::Transact), Role(Coordinator)),
+            (command(CommandKind::TransactOver), Role(Coordinator)),
+            (query(true), Role(Leader)),
+            (query(false), Role(Replica)),
             (Call::Read(read), Role(Leader)),
             (Call::Fence(fence.clone()), Role(Leader)),
             (Call::Lookup(fence), Role(Replica)),

@@ -27,6 +27,12 @@ pub(crate) enum RequestKind {
     Register,
     /// An id is settled.
     Fence,
+    /// A transaction within a group.
+    Transaction,
+    /// A transaction over groups.
+    TransactOver,
+    /// Keys and accounts are read together.
+    Query,
     /// An id is looked up.
     Lookup,
     /// The shard map.
@@ -35,13 +41,16 @@ pub(crate) enum RequestKind {
     Operator,
 }
 
-const KINDS: [(RequestKind, &str); 9] = [
+const KINDS: [(RequestKind, &str); 12] = [
     (RequestKind::Transfer, "transfer"),
     (RequestKind::Transact, "transact"),
     (RequestKind::Balance, "balance"),
     (RequestKind::CreateAccounts, "create_accounts"),
     (RequestKind::Register, "register"),
     (RequestKind::Fence, "fence"),
+    (RequestKind::Transaction, "transaction"),
+    (RequestKind::TransactOver, "transact_over"),
+    (RequestKind::Query, "query"),
     (RequestKind::Lookup, "lookup"),
     (RequestKind::Map, "map"),
     (RequestKind::Operator, "operator"),
@@ -56,7 +65,10 @@ impl RequestKind {
                 CommandKind::Transfers => RequestKind::Transfer,
                 CommandKind::Transact => RequestKind::Transact,
                 CommandKind::CreateAccounts => RequestKind::CreateAccounts,
+                CommandKind::Transaction => RequestKind::Transaction,
+                CommandKind::TransactOver => RequestKind::TransactOver,
             },
+            Call::Query(_) => RequestKind::Query,
             Call::Read(_) => RequestKind::Balance,
             Call::Fence(_) => RequestKind::Fence,
             Call::Lookup(_) => RequestKind::Lookup,

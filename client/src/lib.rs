@@ -29,6 +29,7 @@ mod request;
 mod router;
 mod session;
 mod single;
+mod transaction;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -36,6 +37,7 @@ use std::time::Duration;
 
 use drachma_protocol::ids::{AccountId, ClusterId, Epoch, GroupId, NodeId, Slot, TxnId};
 use drachma_protocol::ledger::model::{Account, CreateResult, NewAccount, Outcome, Reason, Transfer};
+use drachma_protocol::ledger::operations::{Operation, Reply, Transaction};
 use drachma_protocol::message::client::{Call, FenceCall, MapCall, MapDone, ReadCall, Request, Response};
 use drachma_protocol::message::hello::Hello;
 use drachma_protocol::message::operator::{OperatorAnswer, OperatorCall};
@@ -139,6 +141,20 @@ pub struct Answer {
     pub attempts: u32,
 }
 
+/// The answer to a transaction.
+#[derive(Clone, Debug)]
+pub struct Transacted {
+    /// What became of it.
+    pub status: Status,
+    /// It had its outcome before the try that was answered.
+    pub replayed: bool,
+    /// Of a commit: what each operation yields, in their order. Nothing of one that was repeated long after: what it
+    /// yielded is not kept for ever.
+    pub replies: Option<Vec<Reply>>,
+    /// How often it was sent: put on a connection.
+    pub attempts: u32,
+}
+
 /// The answer to a read.
 #[derive(Clone, Copy, Debug)]
 pub struct ReadAnswer {
@@ -185,6 +201,24 @@ impl Client {
     /// concurrently, in any order.
     pub async fn transfers(&self, transfers: &[Transfer], deadline: Option<Duration>) -> Vec<Answer> {
         batch::transfers(&self.inner, transfers, self.until(deadline)).await
+    }
+
+    /// Carries out a transaction over accounts and keys of any groups, exactly once under its id: all of it, or nothing.
+    ///
+    /// One that is larger than a frame is answered `Rejected(TooLarge)` without asking anybody, one whose first account
+    /// lies outside all ranges `Rejected(NoSuchAccount)`.
+    pub async fn transact(&self, transaction: &Transaction, deadline: Option<Duration>) -> Transacted {
+        transaction::transact(&self.inner, transaction, self.until(deadline)).await
+    }
+
+    /// Reads keys and accounts of any groups as one consistent snapshot: `Get`, `Scan` and `Read` operations, up to the
+    /// limit of a transaction's. One reply each; `Done` stands for an account that does not exist.
+    ///
+    /// # Errors
+    /// `Unavailable` or `Unknown`; `Rejected` with `too_large` if all that was found is more than a reply may have, and
+    /// with `no_such_account` if such an account had to be read together with what is in doubt.
+    pub async fn query(&self, operations: &[Operation], deadline: Option<Duration>) -> Result<Vec<Reply>, Status> {
+        transaction::query(&self.inner, operations, self.until(deadline)).await
     }
 
     /// Reads an account, linearizably.
