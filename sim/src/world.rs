@@ -290,7 +290,7 @@ impl<'a> World<'a> {
                 self.run_node(node);
             }
             Event::Echo { node, boot, to, input } if self.is_current(node, boot) => {
-                self.nodes[node].put(to, input);
+                self.nodes[node].put(to, *input);
                 self.run_node(node);
             }
             Event::Go { node, boot } if self.is_current(node, boot) => {
