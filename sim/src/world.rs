@@ -69,6 +69,8 @@ pub struct World<'a> {
     queue: Queue,
     nodes: Vec<Node>,
     network: Network,
+    // Where frames are encoded.
+    scratch: Vec<u8>,
     clients: Vec<Client>,
     stranger: Stranger,
     injector: Injector,
@@ -149,6 +151,7 @@ impl<'a> World<'a> {
             queue: Queue::default(),
             nodes,
             network: Network::new(swarm.network.clone(), rng.fork()),
+            scratch: Vec::new(),
             clients,
             stranger: Stranger::new(rng.fork()),
             injector: Injector::new(swarm, rng.fork()),
