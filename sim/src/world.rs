@@ -420,7 +420,7 @@ impl<'a> World<'a> {
         let place = &mut host.seats[seat];
         let mut work = Work::default();
         let applies = matches!(input, Input::Turn);
-        let mut effects = Effects::new(place.address);
+        let mut effects = std::mem::replace(&mut place.effects, Effects::new(place.address));
         place.role.step(clock, input, &mut effects);
         if let (true, Some(ledger)) = (applies, place.role.ledger()) {
             work.operations = ledger.last_work() as u64;
@@ -433,6 +433,7 @@ impl<'a> World<'a> {
                 return; // It went down in the middle: the rest never happened.
             }
         }
+        self.nodes[node].seats[seat].effects = effects;
         if work.cost() > work::MOST {
             let who = name(self.nodes[node].seats[seat].address);
             self.fail("work", Class::Liveness, format!("{who} did too much in one step: {work:?}"));
