@@ -7,7 +7,7 @@ use drachma_protocol::ledger::Ledger;
 use drachma_protocol::log::record::Recovered;
 use drachma_protocol::message::client::Request;
 use drachma_protocol::rng::Rng;
-use drachma_protocol::role::{Address, Input, Role, RoleKind, Token};
+use drachma_protocol::role::{Address, Effects, Input, Role, RoleKind, Token};
 use drachma_protocol::time::Time;
 
 use crate::clock::{Clock, NOMINAL};
@@ -61,6 +61,8 @@ pub struct Seat {
     pub role: Box<dyn Hosted>,
     /// What has come and is not handed in.
     pub mailbox: VecDeque<Input>,
+    /// What its step wants done; empty between two steps, kept for its memory.
+    pub effects: Effects,
     /// It is owed a turn.
     pub turn: bool,
     /// When the simulator will look at its deadline, in simulated time.
@@ -182,10 +184,12 @@ impl Node {
                 wall: self.clocks.wall(now),
             };
             for (role, hosted) in assembly.start(birth) {
+                let address = Address { node: self.id, group: *group, role };
                 self.seats.push(Seat {
-                    address: Address { node: self.id, group: *group, role },
+                    address,
                     role: hosted,
                     mailbox: VecDeque::new(),
+                    effects: Effects::new(address),
                     turn: true,
                     armed: None,
                     fetched: 0,

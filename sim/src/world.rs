@@ -69,6 +69,8 @@ pub struct World<'a> {
     queue: Queue,
     nodes: Vec<Node>,
     network: Network,
+    // Where frames are encoded.
+    scratch: Vec<u8>,
     clients: Vec<Client>,
     stranger: Stranger,
     injector: Injector,
@@ -149,6 +151,7 @@ impl<'a> World<'a> {
             queue: Queue::default(),
             nodes,
             network: Network::new(swarm.network.clone(), rng.fork()),
+            scratch: Vec::new(),
             clients,
             stranger: Stranger::new(rng.fork()),
             injector: Injector::new(swarm, rng.fork()),
@@ -290,7 +293,7 @@ impl<'a> World<'a> {
                 self.run_node(node);
             }
             Event::Echo { node, boot, to, input } if self.is_current(node, boot) => {
-                self.nodes[node].put(to, input);
+                self.nodes[node].put(to, *input);
                 self.run_node(node);
             }
             Event::Go { node, boot } if self.is_current(node, boot) => {
@@ -417,7 +420,7 @@ impl<'a> World<'a> {
         let place = &mut host.seats[seat];
         let mut work = Work::default();
         let applies = matches!(input, Input::Turn);
-        let mut effects = Effects::new(place.address);
+        let mut effects = std::mem::replace(&mut place.effects, Effects::new(place.address));
         place.role.step(clock, input, &mut effects);
         if let (true, Some(ledger)) = (applies, place.role.ledger()) {
             work.operations = ledger.last_work() as u64;
@@ -430,6 +433,7 @@ impl<'a> World<'a> {
                 return; // It went down in the middle: the rest never happened.
             }
         }
+        self.nodes[node].seats[seat].effects = effects;
         if work.cost() > work::MOST {
             let who = name(self.nodes[node].seats[seat].address);
             self.fail("work", Class::Liveness, format!("{who} did too much in one step: {work:?}"));

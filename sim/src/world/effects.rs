@@ -131,7 +131,7 @@ impl World<'_> {
         self.count(Kind::Wire, coverage::wire(Wire::Echoed));
         let at = self.now + 1 + exponential(&mut self.rng, self.swarm.mean_echo);
         let input = Input::Message { from, message: Message::Local(LocalMessage::Propose(commands)) };
-        self.at(at, Event::Echo { node, boot, to, input });
+        self.at(at, Event::Echo { node, boot, to, input: Box::new(input) });
     }
 
     fn count_told(&mut self, told: &Trace) {

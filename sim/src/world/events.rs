@@ -12,7 +12,6 @@ use crate::network::{Arrival, Link};
 
 /// Something that happens at a point in time. Those with a boot belong to one run of a process.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "nearly all that happens is frames")]
 pub(super) enum Event {
     /// What arrives of a frame, damaged already.
     Frame {
@@ -39,12 +38,13 @@ pub(super) enum Event {
         boot: u32,
         seat: usize,
     },
-    /// What one role of a node has told another comes once more.
+    /// What one role of a node has told another comes once more. Boxed, because it is rare, and all events of the queue
+    /// are as large as the largest.
     Echo {
         node: usize,
         boot: u32,
         to: Address,
-        input: Input,
+        input: Box<Input>,
     },
     /// A step that took time is over.
     Go {

@@ -45,11 +45,10 @@ impl World<'_> {
             Message::Txn(message) => self.count(coverage::Kind::Txn, message.kind()),
             Message::Local(_) => {}
         }
-        let mut bytes = Vec::new();
-        peer::encode(&mut bytes, from, to, message);
-        self.show_message(from, to, message, bytes.len());
+        let frame = self.frame(|out| peer::encode(out, from, to, message));
+        self.show_message(from, to, message, frame.len());
         let link = (Endpoint::Node(from.node), Endpoint::Node(to.node));
-        self.transmit(link, bytes, || format!("{} -> {} lost {message:?}", name(from), name(to)));
+        self.transmit(link, frame, || format!("{} -> {} lost {message:?}", name(from), name(to)));
         if self.network.misdirects() {
             self.misdirect(from, to, message);
         }
@@ -74,9 +73,8 @@ impl World<'_> {
             _ => (from, Address { role, ..to }),
         };
         self.count(coverage::Kind::Wire, coverage::wire(Wire::Misdirected));
-        let mut bytes = Vec::new();
-        peer::encode(&mut bytes, from, to, message);
-        self.transmit((Endpoint::Node(from.node), Endpoint::Node(to.node)), bytes, || "lost astray".to_owned());
+        let frame = self.frame(|out| peer::encode(out, from, to, message));
+        self.transmit((Endpoint::Node(from.node), Endpoint::Node(to.node)), frame, || "lost astray".to_owned());
     }
 
     /// An answer to a client leaves its node.
@@ -85,10 +83,9 @@ impl World<'_> {
         if let Response::Refused(refused) = response {
             self.count(coverage::Kind::Refusal, coverage::why(refused.why));
         }
-        let mut bytes = Vec::new();
-        frame::encode(&mut bytes, Kind::Response, to.correlation, response);
+        let frame = self.frame(|out| frame::encode(out, Kind::Response, to.correlation, response));
         let link = (Endpoint::Node(from), Endpoint::Client(to.connection as u32));
-        self.transmit(link, bytes, || format!("{from} -> client {} lost {response:?}", to.connection));
+        self.transmit(link, frame, || format!("{from} -> client {} lost {response:?}", to.connection));
     }
 
     /// A client's request leaves.
@@ -99,13 +96,19 @@ impl World<'_> {
         }
         let found = self.checkers.ask(|checker| checker.on_copy(client, correlation, request));
         self.check(found);
-        let mut bytes = Vec::new();
-        frame::encode(&mut bytes, Kind::Request, correlation, request);
+        let frame = self.frame(|out| frame::encode(out, Kind::Request, correlation, request));
         let link = (Endpoint::Client(client), Endpoint::Node(node));
-        self.transmit(link, bytes, || format!("client {client} -> {node} lost {request:?}"));
+        self.transmit(link, frame, || format!("client {client} -> {node} lost {request:?}"));
     }
 
-    fn transmit(&mut self, link: Link, frame: Vec<u8>, lost: impl FnOnce() -> String) {
+    /// A frame of its exact length, however its encoding grew.
+    fn frame(&mut self, encode: impl FnOnce(&mut Vec<u8>)) -> Bytes {
+        self.scratch.clear();
+        encode(&mut self.scratch);
+        Bytes::copy_from_slice(&self.scratch)
+    }
+
+    fn transmit(&mut self, link: Link, frame: Bytes, lost: impl FnOnce() -> String) {
         let fate = self.network.send(self.now, link.0, link.1);
         if fate.first.is_none() {
             self.trace.event(self.now, b"lost", lost);
@@ -117,7 +120,6 @@ impl World<'_> {
         if fate.second.is_some() {
             self.count(coverage::Kind::Wire, coverage::wire(Wire::Doubled));
         }
-        let frame = Bytes::from(frame);
         for arrival in [fate.first, fate.second].into_iter().flatten() {
             let bytes = match arrival.damage {
                 Damage::None => frame.clone(),
