@@ -34,7 +34,8 @@ names! {
     VOTES, vote of VoteKind: { Yes, No(_), Die, Expired, AlreadyCommitted, Moved }
     COMMANDS, command of CommandKind: { Register, Transfers, Transact, CreateAccounts }
     WIRES, wire of Wire: {
-        Lost, Doubled, Straggled, Truncated, Corrupted, Swallowed, Reset, Misdirected, Echoed,
+        Lost, Doubled, Straggled, Truncated, Corrupted, Swallowed, Reset, Misdirected, Mangled, Echoed,
+        Late,
     }
 }
 
@@ -59,6 +60,10 @@ pub enum Wire {
     Misdirected,
     /// What a role had proposed to its leader came there once more, long after.
     Echoed,
+    /// A copy of a frame held bytes that are no entry of a log, under a good checksum.
+    Mangled,
+    /// A Begin came to its leader later than what was proposed after it.
+    Late,
 }
 
 /// What befalls a disk, and what follows.
