@@ -367,6 +367,7 @@ fn network(rng: &mut Rng) -> NetworkOptions {
         corrupt: pick(rng, &[0, 0, 5, 50, 500]),
         truncate: pick(rng, &[0, 0, 5, 50, 500]),
         misdirect: pick(rng, &[0, 0, 0, 20, 200]),
+        mangle: pick(rng, &[0, 0, 0, 20, 200]),
         reconnect: pick(rng, &[1_000, 20_000, 300_000]),
     }
 }
