@@ -36,7 +36,7 @@ impl Client {
             5 => self.create_something(now, history),
             6 => self.use_lost_session(now, history),
             7 | 8 => self.send_bad(now, history),
-            9 if self.rng.chance(30) => self.besiege(now, history),
+            9 if self.rng.chance(50) => self.besiege(now, history),
             _ => false,
         };
         if !done {
@@ -176,21 +176,23 @@ impl Client {
             return false;
         }
         if self.rng.chance(25) {
-            let all = [special, pick(&mut self.rng, &elsewhere)].map(|special| special.all());
-            self.start_job(now, None, Operation::CreateAccounts(all.concat()), history);
+            let all = self.town.special.iter().flat_map(Special::all).collect();
+            self.start_job(now, None, Operation::CreateAccounts(all), history);
         }
         let amount = u128::from(self.rng.below(self.shape.initial_balance as u64)) + 1;
         let mut transfers = Vec::new();
         for _ in 0..between(&mut self.rng, 1, 2) {
             let other = pick(&mut self.rng, &elsewhere);
+            let third = elsewhere.iter().copied().find(|third| third.group != other.group).unwrap_or(other);
             let drawn = self.transfers.draw_in(other.group, false);
             let mut pay = |debit, credit| {
                 transfers.push(Transfer { id: TransferId(self.rng.next_u128()), debit, credit, amount, ..drawn });
             };
-            pay(special.debtor.id, drawn.debit);
-            pay(special.debtor.id, drawn.debit);
+            // While the third group is silent, what it takes part in stays in doubt at both others, so that they try again.
+            pay(special.debtor.id, third.source.id);
+            pay(special.debtor.id, third.source.id);
+            pay(drawn.debit, third.source.id);
             pay(drawn.debit, special.debtor.id);
-            pay(drawn.debit, special.source.id);
             pay(other.closed.id, special.debtor.id);
         }
         shuffle(&mut self.rng, &mut transfers);
