@@ -266,6 +266,10 @@ pub struct Swarm {
     pub echoes: u64,
     /// The mean delay of such a copy, in microseconds.
     pub mean_echo: u64,
+    /// How many of 1,000 proposals with a Begin lie on their way to the leader on its node.
+    pub late: u64,
+    /// For how long, in microseconds and in the mean, unless the node loses the lead meanwhile: then until it has it again.
+    pub mean_late: u64,
     /// How many nodes may be down at a time, but for a blackout.
     pub most_down: usize,
     /// The clients.
@@ -312,6 +316,8 @@ impl Swarm {
             mean_length: pick(rng, &[100_000, 500_000, 2_000_000]),
             echoes: pick(rng, &[0, 0, 10, 100]),
             mean_echo: pick(rng, &[200, 5_000, 500_000]),
+            late: pick(rng, &[0, 0, 0, 10, 100]),
+            mean_late: pick(rng, &[5_000, 500_000]),
             most_down: pick(rng, &[1, 1, 2, shape.nodes().len()]),
             clients: clients(rng, SAFETY),
             client_count: between(rng, 1, 5) as u32,
@@ -365,6 +371,7 @@ fn network(rng: &mut Rng) -> NetworkOptions {
         corrupt: pick(rng, &[0, 0, 5, 50, 500]),
         truncate: pick(rng, &[0, 0, 5, 50, 500]),
         misdirect: pick(rng, &[0, 0, 0, 20, 200]),
+        mangle: pick(rng, &[0, 0, 0, 20, 200]),
         reconnect: pick(rng, &[1_000, 20_000, 300_000]),
     }
 }

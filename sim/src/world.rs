@@ -9,6 +9,7 @@ mod effects;
 mod events;
 mod fate;
 mod healing;
+mod late;
 pub mod past;
 mod strike;
 #[cfg(test)]
@@ -101,6 +102,7 @@ pub struct World<'a> {
     // How many events there may be before nobody is interested any more.
     patience: u64,
     strike: Option<strike::Strike>,
+    late: late::Proposals,
 }
 
 /// What a run was.
@@ -173,6 +175,7 @@ impl<'a> World<'a> {
             violation: None,
             patience: u64::MAX,
             strike: None,
+            late: late::Proposals::default(),
         }
     }
 
@@ -316,6 +319,7 @@ impl<'a> World<'a> {
             }
             Event::Resume { node, boot } if self.is_current(node, boot) => self.resume(node),
             Event::Hasten { node, slow } if self.nodes[node].slow == slow => self.nodes[node].slow = 0,
+            Event::Late { number } => self.on_late(number),
             Event::Strange => self.on_strange(),
             Event::Sample => self.sample(),
             Event::Heal => self.heal(),

@@ -71,8 +71,11 @@ impl World<'_> {
                 if let Message::Local(LocalMessage::Propose(commands)) = &message {
                     self.echo((node, boot), (from, to), commands);
                 }
-                let input = Input::Message { from, message };
-                self.nodes[node].put(to, input);
+                if matches!((&message, to.role), (Message::Local(LocalMessage::Serve(_)), RoleKind::Coordinator)) {
+                    self.begin_again(node, from.group);
+                }
+                let message = self.hold_up((node, boot), (from, to), message);
+                self.nodes[node].put(to, Input::Message { from, message });
             }
             Effect::Send { to, message } => self.send(from, to, &message),
             Effect::Persist { token, records } => {

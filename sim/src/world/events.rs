@@ -46,6 +46,10 @@ pub(super) enum Event {
         to: Address,
         input: Box<Input>,
     },
+    /// A Begin that lay on its way to its leader comes there, if its coordinator's node leads as it did.
+    Late {
+        number: u64,
+    },
     /// A step that took time is over.
     Go {
         node: usize,

@@ -52,6 +52,9 @@ impl World<'_> {
         if self.network.misdirects() {
             self.misdirect(from, to, message);
         }
+        if let Message::Paxos(message) = message {
+            self.mangle(from, to, message);
+        }
     }
 
     /// A copy goes where it does not belong: to another role, or to a group of which the sender is no member.
@@ -75,6 +78,26 @@ impl World<'_> {
         self.count(coverage::Kind::Wire, coverage::wire(Wire::Misdirected));
         let frame = self.frame(|out| peer::encode(out, from, to, message));
         self.transmit((Endpoint::Node(from.node), Endpoint::Node(to.node)), frame, || "lost astray".to_owned());
+    }
+
+    /// A copy comes with bytes that are no entry of a log, as of a peer whose memory is bad.
+    fn mangle(&mut self, from: Address, to: Address, message: &PaxosMessage) {
+        let mut mangled = message.clone();
+        let entries = match &mut mangled {
+            PaxosMessage::Accept(accept) => std::slice::from_mut(&mut accept.entry),
+            PaxosMessage::Synchronise(synchronise) => synchronise.entries.as_mut_slice(),
+            _ => return,
+        };
+        if entries.is_empty() || !self.network.mangles() {
+            return;
+        }
+        let place = self.rng.below(entries.len() as u64) as usize;
+        let left = self.rng.below(entries[place].len() as u64) as usize;
+        entries[place].truncate(left);
+        self.count(coverage::Kind::Wire, coverage::wire(Wire::Mangled));
+        let mut bytes = Vec::new();
+        peer::encode(&mut bytes, from, to, &Message::Paxos(mangled));
+        self.transmit((Endpoint::Node(from.node), Endpoint::Node(to.node)), bytes, || "lost mangled".to_owned());
     }
 
     /// An answer to a client leaves its node.
