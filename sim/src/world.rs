@@ -48,7 +48,7 @@ const REST_EVERY: u64 = 100_000;
 /// More events than any run needs: a role that spins.
 const EVENT_LIMIT: u64 = 20_000_000;
 
-/// A node that is to go down when it comes to some point.
+/// A node that is to go down, or to stand still, when it comes to some point.
 #[derive(Clone, Copy, Debug)]
 struct Trap {
     node: usize,
@@ -57,7 +57,8 @@ struct Trap {
     point: Point,
     // How often it comes there before.
     skip: u32,
-    crash: Crash,
+    // How it goes down; nothing if it stands still, once the step that brought it there is done.
+    crash: Option<Crash>,
     length: u64,
 }
 
@@ -311,6 +312,7 @@ impl<'a> World<'a> {
             {
                 self.start(node);
             }
+            Event::Relapse { node, boot, falls } if self.is_current(node, boot) => self.crash_again(node, falls),
             Event::Resume { node, boot } if self.is_current(node, boot) => self.resume(node),
             Event::Hasten { node, slow } if self.nodes[node].slow == slow => self.nodes[node].slow = 0,
             Event::Strange => self.on_strange(),
@@ -326,6 +328,7 @@ impl<'a> World<'a> {
             | Event::Fetched { .. }
             | Event::Link { .. }
             | Event::Start { .. }
+            | Event::Relapse { .. }
             | Event::Resume { .. }
             | Event::Hasten { .. } => {}
         }

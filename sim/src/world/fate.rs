@@ -14,7 +14,7 @@ use crate::checkers::Restarted;
 use crate::coverage::Kind;
 use crate::disk::Crash;
 use crate::draw::exponential;
-use crate::faults::{Act, Point, Seen};
+use crate::faults::{Act, Fall, Point, Seen};
 use crate::network::{Endpoint, Link};
 use crate::node::{Assembly, Birth, Hosted};
 
@@ -57,7 +57,13 @@ impl World<'_> {
             Act::CrashAt(node, point, skip, crash, length) => {
                 let place = node.and_then(|node| self.index_of(node));
                 let (anyone, node) = (place.is_none(), place.unwrap_or(0));
-                self.trap = Some(Trap { node, anyone, point, skip, crash, length });
+                self.trap = Some(Trap { node, anyone, point, skip, crash: Some(crash), length });
+            }
+            Act::CrashLoop(node, falls) => self.with(node, |world, node| world.crash_again(node, falls)),
+            Act::PauseAt(node, point, skip, length) => {
+                let place = node.and_then(|node| self.index_of(node));
+                let (anyone, node) = (place.is_none(), place.unwrap_or(0));
+                self.trap = Some(Trap { node, anyone, point, skip, crash: None, length });
             }
             Act::Damage(node, harm, length) => self.with(node, |world, node| world.damage(node, harm, length)),
             Act::Pause(node, length) => self.with(node, |world, node| world.pause(node, length)),
@@ -102,12 +108,12 @@ impl World<'_> {
         }
     }
 
-    /// Whether a node is to go down at some point of its work.
+    /// Whether a node is to go down, or to stand still, at some point of its work.
     pub(super) fn has_trap(&self, node: usize) -> bool {
         self.trap.is_some_and(|trap| trap.anyone || trap.node == node)
     }
 
-    /// Whether this is where a node was to go down; counts down the times that it comes there.
+    /// Whether this is where a node was to go down or to stand still; counts down the times that it comes there.
     pub(super) fn is_trapped_at(&mut self, node: usize, point: Point) -> bool {
         match &mut self.trap {
             Some(trap) if (trap.anyone || trap.node == node) && trap.point == point => {
@@ -132,13 +138,29 @@ impl World<'_> {
         }
     }
 
-    /// The node that was to go down goes down.
-    pub(super) fn spring(&mut self) {
-        if let Some(trap) = self.trap.take() {
-            self.trace.event(self.now, b"trap", || format!("FAULT {trap:?}"));
-            self.count(Kind::Point, trap.point.name());
-            self.crash(trap.node, trap.crash, trap.length);
+    /// The node that was to go down goes down, or it stands still; returns whether it is down.
+    pub(super) fn spring(&mut self) -> bool {
+        let Some(trap) = self.trap.take() else { return false };
+        self.trace.event(self.now, b"trap", || format!("FAULT {trap:?}"));
+        match trap.crash {
+            Some(crash) => {
+                self.count(Kind::Point, trap.point.name());
+                self.crash(trap.node, crash, trap.length);
+            }
+            None => self.pause(trap.node, trap.length),
         }
+        trap.crash.is_some()
+    }
+
+    /// A node goes down, and again when it has come back, in each of these ways.
+    pub(super) fn crash_again(&mut self, node: usize, mut falls: Vec<Fall>) {
+        if falls.is_empty() || !self.nodes[node].is_up() || self.healed {
+            return;
+        }
+        let Fall { crash, down, up } = falls.remove(0);
+        self.crash(node, crash, down);
+        let boot = self.nodes[node].boot + 1;
+        self.at(self.now + down + up, Event::Relapse { node, boot, falls });
     }
 
     pub(super) fn crash(&mut self, node: usize, crash: Crash, length: u64) {
@@ -211,6 +233,13 @@ impl World<'_> {
         }
         self.nodes[node].paused = false;
         self.nodes[node].mix();
+        if self.rng.chance(50) {
+            // What has lain in sockets comes piece by piece, and the roles work in between; timers are looked at behind it.
+            let boot = self.nodes[node].boot;
+            for (to, input) in self.nodes[node].unread() {
+                self.at(self.now, Event::Echo { node, boot, to, input });
+            }
+        }
         self.arm_all(node);
         self.run_node(node);
     }

@@ -15,6 +15,7 @@ use super::{World, name};
 use crate::checkers::Class;
 use crate::coverage::{self, Wire};
 use crate::draw::pick;
+use crate::faults::Point;
 use crate::network::{Arrival, Damage, Endpoint, Link, Stream};
 
 /// How long the rest of a frame may stay away, in microseconds; then the connection is closed.
@@ -239,6 +240,9 @@ impl World<'_> {
                 let Some(node) = self.index_of(node) else { return };
                 self.nodes[node].put(to, Input::Request { origin, request });
                 self.run_node(node);
+                if self.nodes[node].is_up() && self.is_trapped_at(node, Point::AfterRequest) {
+                    self.spring();
+                }
             }
             (Came::Response(correlation, response), (Endpoint::Node(node), Endpoint::Client(client))) => {
                 self.trace
