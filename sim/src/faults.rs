@@ -415,12 +415,12 @@ pub enum Harm {
 /// One time that a node goes down, of several in a row.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Fall {
+    /// How long after its last start, in microseconds.
+    pub up: u64,
     /// How.
     pub crash: Crash,
     /// For how long, in microseconds.
     pub down: u64,
-    /// How long after its start it goes down the next time, in microseconds.
-    pub up: u64,
 }
 
 /// What the world is to do.
@@ -437,8 +437,8 @@ pub enum Act {
     /// This node goes down when it comes to this point for the so manieth time, for so long; or whoever comes there
     /// first, if there is none.
     CrashAt(Option<NodeId>, Point, u32, Crash, u64),
-    /// This node goes down in each of these ways, one after the other.
-    CrashLoop(NodeId, Vec<Fall>),
+    /// This node goes down during its next sync for so long, and then in each of these ways, one after the other.
+    CrashLoop(NodeId, u64, Vec<Fall>),
     /// This node stands still for so long.
     Pause(NodeId, u64),
     /// This node stands still when it has come to this point for the so manieth time, for so long; or whoever comes
@@ -539,7 +539,9 @@ impl Injector {
                 let node = self.rng.chance(30).then_some(node);
                 Act::CrashAt(node, self.point(), skip, crash, length)
             }),
-            FaultKind::CrashLoop => self.victim(seen).map(|node| Act::CrashLoop(node, self.falls(length))),
+            FaultKind::CrashLoop => {
+                self.victim(seen).map(|node| Act::CrashLoop(node, length / 4 + 1, self.falls(length)))
+            }
             FaultKind::Pause => self.victim(seen).map(|node| Act::Pause(node, self.nap(length))),
             FaultKind::PausePoint => self.victim(seen).map(|node| {
                 let (skip, node) = (self.rng.below(4) as u32, self.rng.chance(30).then_some(node));
@@ -608,11 +610,11 @@ impl Injector {
     /// Kills, each soon after the start that follows the one before it, while what was found on the disk may not have
     /// been synced; then a loss of power.
     fn falls(&mut self, length: u64) -> Vec<Fall> {
-        let kills = between(&mut self.rng, 1, 3);
+        let (kills, last) = (self.rng.below(3), self.power_loss());
         let mean_up = 2 * self.mean_sync;
-        let mut fall = |crash, down| Fall { crash, down, up: 1 + exponential(&mut self.rng, mean_up) };
+        let mut fall = |crash, down| Fall { up: 1 + exponential(&mut self.rng, mean_up), crash, down };
         let mut falls: Vec<Fall> = (0..kills).map(|_| fall(Crash::Kill, length / 4 + 1)).collect();
-        falls.push(fall(Crash::PowerLoss { torn: self.torn }, length));
+        falls.push(fall(last, length));
         falls
     }
 

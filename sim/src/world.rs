@@ -31,7 +31,7 @@ use crate::client::{Alarm, Client};
 use crate::clock::Clock;
 use crate::coverage::Coverage;
 use crate::disk::Crash;
-use crate::faults::{Injector, Point, Swarm};
+use crate::faults::{Fall, Injector, Point, Swarm};
 use crate::history::History;
 use crate::network::Network;
 use crate::node::{Assembly, Node};
@@ -75,6 +75,8 @@ pub struct World<'a> {
     injector: Injector,
     rng: Rng,
     trap: Option<Trap>,
+    // What follows when the trap has sprung.
+    falls: Vec<Fall>,
     // Whose traffic shows that it leads.
     leaders: BTreeMap<GroupId, NodeId>,
     // Who has been told that whom is gone.
@@ -155,6 +157,7 @@ impl<'a> World<'a> {
             injector: Injector::new(swarm, rng.fork()),
             rng: rng.fork(),
             trap: None,
+            falls: Vec::new(),
             leaders: BTreeMap::new(),
             lost: BTreeSet::new(),
             begun: BTreeSet::new(),
@@ -312,7 +315,7 @@ impl<'a> World<'a> {
             {
                 self.start(node);
             }
-            Event::Relapse { node, boot, falls } if self.is_current(node, boot) => self.crash_again(node, falls),
+            Event::Relapse { node, boot, falls } if self.is_current(node, boot) => self.relapse(node, falls),
             Event::Resume { node, boot } if self.is_current(node, boot) => self.resume(node),
             Event::Hasten { node, slow } if self.nodes[node].slow == slow => self.nodes[node].slow = 0,
             Event::Strange => self.on_strange(),

@@ -55,16 +55,13 @@ impl World<'_> {
             }
             Act::Crash(node, crash, length) => self.with(node, |world, node| world.crash(node, crash, length)),
             Act::CrashAt(node, point, skip, crash, length) => {
-                let place = node.and_then(|node| self.index_of(node));
-                let (anyone, node) = (place.is_none(), place.unwrap_or(0));
-                self.trap = Some(Trap { node, anyone, point, skip, crash: Some(crash), length });
+                self.set_trap(node, point, skip, (Some(crash), length));
             }
-            Act::CrashLoop(node, falls) => self.with(node, |world, node| world.crash_again(node, falls)),
-            Act::PauseAt(node, point, skip, length) => {
-                let place = node.and_then(|node| self.index_of(node));
-                let (anyone, node) = (place.is_none(), place.unwrap_or(0));
-                self.trap = Some(Trap { node, anyone, point, skip, crash: None, length });
+            Act::CrashLoop(node, length, falls) => {
+                self.set_trap(Some(node), Point::BeforeSync, 0, (Some(Crash::Kill), length));
+                self.falls = falls;
             }
+            Act::PauseAt(node, point, skip, length) => self.set_trap(node, point, skip, (None, length)),
             Act::Damage(node, harm, length) => self.with(node, |world, node| world.damage(node, harm, length)),
             Act::Pause(node, length) => self.with(node, |world, node| world.pause(node, length)),
             Act::Slow(node, step, length) => self.with(node, |world, node| {
@@ -108,6 +105,13 @@ impl World<'_> {
         }
     }
 
+    fn set_trap(&mut self, node: Option<NodeId>, point: Point, skip: u32, (crash, length): (Option<Crash>, u64)) {
+        let place = node.and_then(|node| self.index_of(node));
+        let (anyone, node) = (place.is_none(), place.unwrap_or(0));
+        self.falls.clear();
+        self.trap = Some(Trap { node, anyone, point, skip, crash, length });
+    }
+
     /// Whether a node is to go down, or to stand still, at some point of its work.
     pub(super) fn has_trap(&self, node: usize) -> bool {
         self.trap.is_some_and(|trap| trap.anyone || trap.node == node)
@@ -146,21 +150,28 @@ impl World<'_> {
             Some(crash) => {
                 self.count(Kind::Point, trap.point.name());
                 self.crash(trap.node, crash, trap.length);
+                let falls = std::mem::take(&mut self.falls);
+                self.relapse_later(trap.node, trap.length, falls);
             }
             None => self.pause(trap.node, trap.length),
         }
         trap.crash.is_some()
     }
 
-    /// A node goes down, and again when it has come back, in each of these ways.
-    pub(super) fn crash_again(&mut self, node: usize, mut falls: Vec<Fall>) {
-        if falls.is_empty() || !self.nodes[node].is_up() || self.healed {
+    /// A node goes down again soon after its start, and once more for each that is left.
+    pub(super) fn relapse(&mut self, node: usize, mut falls: Vec<Fall>) {
+        if self.healed {
             return;
         }
-        let Fall { crash, down, up } = falls.remove(0);
+        let Fall { crash, down, .. } = falls.remove(0);
         self.crash(node, crash, down);
+        self.relapse_later(node, down, falls);
+    }
+
+    fn relapse_later(&mut self, node: usize, down: u64, falls: Vec<Fall>) {
+        let Some(next) = falls.first() else { return };
         let boot = self.nodes[node].boot + 1;
-        self.at(self.now + down + up, Event::Relapse { node, boot, falls });
+        self.at(self.now + down + next.up, Event::Relapse { node, boot, falls });
     }
 
     pub(super) fn crash(&mut self, node: usize, crash: Crash, length: u64) {

@@ -270,8 +270,8 @@ fn a_crash_loop_ends_with_its_last_fall() {
     let mut world = World::new(&swarm, &fakes, Checkers::none(), &mut Rng::new(1), 0);
     world.start(0);
     until(&mut world, 2_500);
-    let fall = |up| Fall { crash: Crash::Kill, down: 1_000, up };
-    world.crash_again(0, vec![fall(1_500), fall(1)]);
+    let fall = Fall { up: 1_500, crash: Crash::Kill, down: 1_000 };
+    world.relapse(0, vec![fall, fall]);
     until(&mut world, 8_500);
     assert_eq!(*fakes.diary.borrow(), ["1", "1001", "2001", "1", "1001", "1", "1001", "2001"]);
 }
