@@ -150,7 +150,11 @@ impl Network {
         let first = if straggles {
             alone(now + between(rng, 1, options.straggler_delay.max(1)))
         } else {
-            let mut at = (now + 1 + exponential(rng, options.mean_delay)).max(state.clogged);
+            let mut at = now + 1 + exponential(rng, options.mean_delay);
+            if at < state.clogged {
+                // A burst, in its order or in any.
+                at = state.clogged + if options.in_order { 0 } else { exponential(rng, options.mean_delay) };
+            }
             if options.in_order {
                 at = at.max(state.last);
                 state.last = at;

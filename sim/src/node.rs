@@ -247,6 +247,32 @@ impl Node {
         }
     }
 
+    /// Takes out what others have sent, in the order in which it is to be read: as it lies in each mailbox, which of the
+    /// mailboxes is next being drawn.
+    pub fn unread(&mut self) -> Vec<(Address, Input)> {
+        let Node { id, seats, rng, .. } = self;
+        let (mut taken, mut left): (Vec<(Address, VecDeque<Input>)>, usize) = (Vec::new(), 0);
+        for seat in seats {
+            let is_sent = |input: &Input| match input {
+                Input::Message { from, .. } => from.node != *id,
+                Input::Request { .. } => true,
+                _ => false,
+            };
+            let (sent, kept): (VecDeque<Input>, VecDeque<Input>) = seat.mailbox.drain(..).partition(is_sent);
+            seat.mailbox = kept;
+            left += sent.len();
+            taken.push((seat.address, sent));
+        }
+        let mut order = Vec::with_capacity(left);
+        while order.len() < left {
+            taken.retain(|(_, sent)| !sent.is_empty());
+            let next = rng.below(taken.len() as u64) as usize;
+            let (to, sent) = &mut taken[next];
+            order.extend(sent.pop_front().map(|input| (*to, input)));
+        }
+        order
+    }
+
     /// A seat that has something to do, drawn among all that have.
     pub fn next_seat(&mut self) -> Option<usize> {
         let busy = |seat: &&Seat| seat.turn || !seat.mailbox.is_empty();

@@ -32,7 +32,7 @@ use crate::client::{Alarm, Client};
 use crate::clock::Clock;
 use crate::coverage::Coverage;
 use crate::disk::Crash;
-use crate::faults::{Injector, Point, Swarm};
+use crate::faults::{Fall, Injector, Point, Swarm};
 use crate::history::History;
 use crate::network::Network;
 use crate::node::{Assembly, Node};
@@ -49,7 +49,7 @@ const REST_EVERY: u64 = 100_000;
 /// More events than any run needs: a role that spins.
 const EVENT_LIMIT: u64 = 20_000_000;
 
-/// A node that is to go down when it comes to some point.
+/// A node that is to go down, or to stand still, when it comes to some point.
 #[derive(Clone, Copy, Debug)]
 struct Trap {
     node: usize,
@@ -58,7 +58,8 @@ struct Trap {
     point: Point,
     // How often it comes there before.
     skip: u32,
-    crash: Crash,
+    // How it goes down; nothing if it stands still, once the step that brought it there is done.
+    crash: Option<Crash>,
     length: u64,
 }
 
@@ -77,6 +78,8 @@ pub struct World<'a> {
     injector: Injector,
     rng: Rng,
     trap: Option<Trap>,
+    // What follows when the trap has sprung.
+    falls: Vec<Fall>,
     // Whose traffic shows that it leads.
     leaders: BTreeMap<GroupId, NodeId>,
     // Who has been told that whom is gone.
@@ -159,6 +162,7 @@ impl<'a> World<'a> {
             injector: Injector::new(swarm, rng.fork()),
             rng: rng.fork(),
             trap: None,
+            falls: Vec::new(),
             leaders: BTreeMap::new(),
             lost: BTreeSet::new(),
             begun: BTreeSet::new(),
@@ -317,6 +321,7 @@ impl<'a> World<'a> {
             {
                 self.start(node);
             }
+            Event::Relapse { node, boot, falls } if self.is_current(node, boot) => self.relapse(node, falls),
             Event::Resume { node, boot } if self.is_current(node, boot) => self.resume(node),
             Event::Hasten { node, slow } if self.nodes[node].slow == slow => self.nodes[node].slow = 0,
             Event::Late { number } => self.on_late(number),
@@ -333,6 +338,7 @@ impl<'a> World<'a> {
             | Event::Fetched { .. }
             | Event::Link { .. }
             | Event::Start { .. }
+            | Event::Relapse { .. }
             | Event::Resume { .. }
             | Event::Hasten { .. } => {}
         }

@@ -83,7 +83,7 @@ impl World<'_> {
         for Held { node, boot, from, to, begins, .. } in come {
             self.count(Kind::Wire, coverage::wire(Wire::Late));
             let input = Input::Message { from, message: Message::Local(LocalMessage::Propose(begins)) };
-            self.at(self.now + delay, Event::Echo { node, boot, to, input });
+            self.at(self.now + delay, Event::Echo { node, boot, to, input: Box::new(input) });
         }
     }
 }

@@ -15,6 +15,7 @@ use super::{World, name};
 use crate::checkers::Class;
 use crate::coverage::{self, Wire};
 use crate::draw::pick;
+use crate::faults::Point;
 use crate::network::{Arrival, Damage, Endpoint, Link, Stream};
 
 /// How long the rest of a frame may stay away, in microseconds; then the connection is closed.
@@ -97,7 +98,7 @@ impl World<'_> {
         self.count(coverage::Kind::Wire, coverage::wire(Wire::Mangled));
         let mut bytes = Vec::new();
         peer::encode(&mut bytes, from, to, &Message::Paxos(mangled));
-        self.transmit((Endpoint::Node(from.node), Endpoint::Node(to.node)), bytes, || "lost mangled".to_owned());
+        self.transmit((Endpoint::Node(from.node), Endpoint::Node(to.node)), bytes.into(), || "lost mangled".to_owned());
     }
 
     /// An answer to a client leaves its node.
@@ -264,6 +265,9 @@ impl World<'_> {
                 let Some(node) = self.index_of(node) else { return };
                 self.nodes[node].put(to, Input::Request { origin, request });
                 self.run_node(node);
+                if self.nodes[node].is_up() && self.is_trapped_at(node, Point::AfterRequest) {
+                    self.spring();
+                }
             }
             (Came::Response(correlation, response), (Endpoint::Node(node), Endpoint::Client(client))) => {
                 self.trace
