@@ -67,7 +67,8 @@ bugs! {
     OwnDiskAlone = "own-disk-alone", Safety: "What the leader's own disk has counts as chosen (hazard S13).";
     AcceptedUnsynchronised = "accepted-unsynchronised", Safety:
         "A replica accepts under a ballot that has not synchronised it (hazard S19).";
-    OlderAcceptanceCounted = "older-acceptance-counted", Safety: "An acceptance of an older ballot counts (hazard S19).";
+    OlderAcceptanceCounted = "older-acceptance-counted", Safety:
+        "What a late promise tells of older ballots counts as accepted under this one (hazard S19).";
     CommitAcrossBallots = "commit-across-ballots", Safety:
         "A chosen length counts for a log that is not the leader's yet (hazard S20).";
     ProposedBelowChosen = "proposed-below-chosen", Crash:

@@ -34,7 +34,8 @@ names! {
     VOTES, vote of VoteKind: { Yes, No(_), Die, Expired, AlreadyCommitted, Moved }
     COMMANDS, command of CommandKind: { Register, Transfers, Transact, CreateAccounts }
     WIRES, wire of Wire: {
-        Lost, Doubled, Straggled, Truncated, Corrupted, Swallowed, Reset, Misdirected, Echoed,
+        Lost, Doubled, Straggled, Truncated, Corrupted, Swallowed, Reset, Misdirected, Mangled, Echoed,
+        Late,
     }
 }
 
@@ -59,6 +60,10 @@ pub enum Wire {
     Misdirected,
     /// What a role had proposed to its leader came there once more, long after.
     Echoed,
+    /// A copy of a frame held bytes that are no entry of a log, under a good checksum.
+    Mangled,
+    /// A Begin came to its leader later than what was proposed after it.
+    Late,
 }
 
 /// What befalls a disk, and what follows.
@@ -182,16 +187,22 @@ pub const EXCUSED: &[(Kind, &str, &str)] = &[
     (Kind::Call, "Map", "the gateway's, which is no role"),
     (Kind::Response, "Map", "the gateway's, which is no role"),
     (Kind::Refusal, "WrongNode", "the gateway's, which is no role"),
-    (Kind::Row, "R12", "two groups never decide the same transaction"),
+    (Kind::Row, "R12", "the group of the debit account alone decides an id, once, and others record what it has said"),
     (Kind::Row, "D4", "a coordinator proposes a commit on its own yes only, which nothing but a decision takes back"),
     (Kind::Row, "P4", "a group decides only what begins with an account of its own, which nobody prepares there"),
-    (Kind::Row, "B3", "a coordinator proposes each attempt once, under its own ballot"),
-    (Kind::Row, "B5", "a coordinator proposes each attempt once, under its own ballot, and the next one after its end"),
+    (Kind::Row, "B3", "a coordinator proposes each attempt once, and its leader once; late ones come once, too"),
+    (
+        Kind::Row,
+        "B5",
+        "each attempt is proposed once, and the next of its ballot after its end; of older ballots it is B1",
+    ),
     (Kind::Row, "R4", "a commit needs this group's yes to that attempt, after which it does not wait"),
     (Kind::Row, "R11", "a commit needs this group's yes to that attempt, which no other attempt replaces (row P10)"),
     (Kind::Event, "committed_without_record", "a participant never takes effect before its coordinator has decided"),
     (Kind::Event, "ignore_accepted", "a leader asks for a promise first, and nobody accepts more than it has sent"),
     (Kind::Event, "ignore_short_sync", "every leader's log begins with what is chosen"),
+    (Kind::Vote, "Moved", "all groups have the same map, which nothing changes, and a coordinator looks at it first"),
+    (Kind::Event, "no_ballot_left", "rounds begin at 0, and each candidacy takes the next one: there are 2^64"),
     (Kind::Event, "no_route", "every group has nodes"),
 ];
 

@@ -36,8 +36,12 @@ pub enum FaultKind {
     PowerLoss,
     /// A node goes down at a chosen point of its work.
     CrashPoint,
+    /// A process is killed soon after each start, several times, and at last its machine loses power.
+    CrashLoop,
     /// A process stops for a while and wakes up in the middle of what has come meanwhile.
     Pause,
+    /// A process stops for a while at a chosen point of its work.
+    PausePoint,
     /// All that a node does takes many times as long.
     Slow,
     /// All nodes of a group go down for long.
@@ -66,7 +70,7 @@ pub enum FaultKind {
 
 impl FaultKind {
     /// Every kind.
-    pub const ALL: [FaultKind; 22] = [
+    pub const ALL: [FaultKind; 24] = [
         FaultKind::Partition,
         FaultKind::OneWay,
         FaultKind::Bridge,
@@ -76,7 +80,9 @@ impl FaultKind {
         FaultKind::Kill,
         FaultKind::PowerLoss,
         FaultKind::CrashPoint,
+        FaultKind::CrashLoop,
         FaultKind::Pause,
+        FaultKind::PausePoint,
         FaultKind::Slow,
         FaultKind::GroupLoss,
         FaultKind::Blackout,
@@ -103,7 +109,9 @@ impl FaultKind {
             FaultKind::Kill => "kill",
             FaultKind::PowerLoss => "power loss",
             FaultKind::CrashPoint => "crash at a point",
+            FaultKind::CrashLoop => "crash loop",
             FaultKind::Pause => "pause",
+            FaultKind::PausePoint => "pause at a point",
             FaultKind::Slow => "slow node",
             FaultKind::GroupLoss => "loss of a group",
             FaultKind::Blackout => "blackout",
@@ -120,7 +128,7 @@ impl FaultKind {
     }
 }
 
-/// Something that a node does, before or after which it may go down.
+/// Something that a node does, before or after which it may go down or stand still.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Deed {
     /// Records are written to the log.
@@ -129,6 +137,8 @@ pub enum Deed {
     Promise,
     /// An acceptance leaves.
     Accepted,
+    /// A leader's round of heartbeats leaves.
+    Heartbeat,
     /// A prepare of a transaction leaves.
     Prepare,
     /// A vote leaves.
@@ -154,6 +164,8 @@ pub enum Point {
     AfterSync,
     /// The roles were told of a sync and have done what they do then.
     AfterPersisted,
+    /// A client's request has come, and the roles have done what they do then.
+    AfterRequest,
     /// It was wanted, and nothing of it was done.
     Before(Deed),
     /// It is done, and nothing that follows.
@@ -165,10 +177,11 @@ pub enum Point {
 impl Point {
     /// Every point; of those in the middle of effects one.
     pub fn all() -> Vec<Point> {
-        const DEEDS: [Deed; 10] = [
+        const DEEDS: [Deed; 11] = [
             Deed::Append,
             Deed::Promise,
             Deed::Accepted,
+            Deed::Heartbeat,
             Deed::Prepare,
             Deed::Vote,
             Deed::Decide,
@@ -177,7 +190,8 @@ impl Point {
             Deed::Resolved,
             Deed::Acknowledge,
         ];
-        let mut points = vec![Point::BeforeSync, Point::AfterSync, Point::AfterPersisted, Point::Effects(1)];
+        let mut points =
+            vec![Point::BeforeSync, Point::AfterSync, Point::AfterPersisted, Point::AfterRequest, Point::Effects(1)];
         points.extend(DEEDS.into_iter().flat_map(|deed| [Point::Before(deed), Point::After(deed)]));
         points
     }
@@ -188,11 +202,13 @@ impl Point {
             Point::BeforeSync => "before sync",
             Point::AfterSync => "after sync",
             Point::AfterPersisted => "after what follows a sync",
+            Point::AfterRequest => "after what follows a request",
             Point::Effects(_) => "in the middle of a step",
             Point::Before(deed) => match deed {
                 Deed::Append => "before append",
                 Deed::Promise => "before promise",
                 Deed::Accepted => "before accepted",
+                Deed::Heartbeat => "before heartbeat",
                 Deed::Prepare => "before prepare",
                 Deed::Vote => "before vote",
                 Deed::Decide => "before decide",
@@ -205,6 +221,7 @@ impl Point {
                 Deed::Append => "after append",
                 Deed::Promise => "after promise",
                 Deed::Accepted => "after accepted",
+                Deed::Heartbeat => "after heartbeat",
                 Deed::Prepare => "after prepare",
                 Deed::Vote => "after vote",
                 Deed::Decide => "after decide",
@@ -266,6 +283,10 @@ pub struct Swarm {
     pub echoes: u64,
     /// The mean delay of such a copy, in microseconds.
     pub mean_echo: u64,
+    /// How many of 1,000 proposals with a Begin lie on their way to the leader on its node.
+    pub late: u64,
+    /// For how long, in microseconds and in the mean, unless the node loses the lead meanwhile: then until it has it again.
+    pub mean_late: u64,
     /// How many nodes may be down at a time, but for a blackout.
     pub most_down: usize,
     /// The clients.
@@ -284,6 +305,9 @@ pub struct Swarm {
     pub liveness: Option<u64>,
 }
 
+/// How long faults and new operations go on, in microseconds: rare things need several faults, one after the other.
+const SAFETY: u64 = 60_000_000;
+
 impl Swarm {
     /// Draws a run.
     pub fn draw(rng: &mut Rng) -> Swarm {
@@ -294,7 +318,8 @@ impl Swarm {
             1 => FaultKind::ALL.to_vec(),
             _ => FaultKind::ALL.into_iter().filter(|_| rng.chance(40)).collect(),
         };
-        let safety = pick(rng, &[10_000_000, 60_000_000, 60_000_000, 60_000_000]);
+        // One number is drawn for nothing: without it every seed would be another run.
+        rng.below(4);
         Swarm {
             network: network(rng),
             disk: DiskOptions {
@@ -308,10 +333,12 @@ impl Swarm {
             mean_length: pick(rng, &[100_000, 500_000, 2_000_000]),
             echoes: pick(rng, &[0, 0, 10, 100]),
             mean_echo: pick(rng, &[200, 5_000, 500_000]),
+            late: pick(rng, &[0, 0, 0, 10, 100]),
+            mean_late: pick(rng, &[5_000, 500_000]),
             most_down: pick(rng, &[1, 1, 2, shape.nodes().len()]),
-            clients: clients(rng, safety),
+            clients: clients(rng, SAFETY),
             client_count: between(rng, 1, 5) as u32,
-            safety,
+            safety: SAFETY,
             drift: pick(rng, &[Drift::None, Drift::Usual, Drift::Usual, Drift::Extreme]),
             quorum_only: rng.chance(40),
             stranger: rng.chance(50),
@@ -361,6 +388,7 @@ fn network(rng: &mut Rng) -> NetworkOptions {
         corrupt: pick(rng, &[0, 0, 5, 50, 500]),
         truncate: pick(rng, &[0, 0, 5, 50, 500]),
         misdirect: pick(rng, &[0, 0, 0, 20, 200]),
+        mangle: pick(rng, &[0, 0, 0, 20, 200]),
         reconnect: pick(rng, &[1_000, 20_000, 300_000]),
     }
 }
@@ -395,6 +423,17 @@ pub enum Harm {
     },
 }
 
+/// One time that a node goes down, of several in a row.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Fall {
+    /// How long after its last start, in microseconds.
+    pub up: u64,
+    /// How.
+    pub crash: Crash,
+    /// For how long, in microseconds.
+    pub down: u64,
+}
+
 /// What the world is to do.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Act {
@@ -409,8 +448,13 @@ pub enum Act {
     /// This node goes down when it comes to this point for the so manieth time, for so long; or whoever comes there
     /// first, if there is none.
     CrashAt(Option<NodeId>, Point, u32, Crash, u64),
+    /// This node goes down during its next sync for so long, and then in each of these ways, one after the other.
+    CrashLoop(NodeId, u64, Vec<Fall>),
     /// This node stands still for so long.
     Pause(NodeId, u64),
+    /// This node stands still when it has come to this point for the so manieth time, for so long; or whoever comes
+    /// there first, if there is none.
+    PauseAt(Option<NodeId>, Point, u32, u64),
     /// The disk of this node comes to harm; if the node goes down by that, it is for so long.
     Damage(NodeId, Harm, u64),
     /// Every node goes down; each comes back after its time.
@@ -437,8 +481,10 @@ pub struct Injector {
     mean_gap: u64,
     mean_length: u64,
     leader_timeout: u64,
+    inquire_after: u64,
     most_down: usize,
     torn: u64,
+    mean_sync: u64,
     drift: Drift,
     nodes: Vec<NodeId>,
     groups: Vec<Vec<NodeId>>,
@@ -457,8 +503,10 @@ impl Injector {
             mean_gap: swarm.mean_gap,
             mean_length: swarm.mean_length,
             leader_timeout: swarm.shape.leader_timeout.0,
+            inquire_after: swarm.shape.inquire_after.0,
             most_down: swarm.most_down,
             torn: swarm.disk.torn,
+            mean_sync: swarm.disk.mean_sync,
             drift: swarm.drift,
             nodes: swarm.shape.nodes(),
             groups: swarm.shape.groups.iter().map(|(_, nodes)| nodes.clone()).collect(),
@@ -502,7 +550,20 @@ impl Injector {
                 let node = self.rng.chance(30).then_some(node);
                 Act::CrashAt(node, self.point(), skip, crash, length)
             }),
+            FaultKind::CrashLoop => {
+                self.victim(seen).map(|node| Act::CrashLoop(node, length / 4 + 1, self.falls(length)))
+            }
             FaultKind::Pause => self.victim(seen).map(|node| Act::Pause(node, self.nap(length))),
+            FaultKind::PausePoint => self.victim(seen).map(|node| {
+                let (skip, node) = (self.rng.below(4) as u32, self.rng.chance(30).then_some(node));
+                // Between a round and its answers a leader has most to lose.
+                let point = match self.rng.below(4) {
+                    0 => Point::After(Deed::Heartbeat),
+                    1 => Point::AfterRequest,
+                    _ => self.point(),
+                };
+                Act::PauseAt(node, point, skip, self.nap(length))
+            }),
             FaultKind::BitRot => self.harm(seen, Harm::Rot, length),
             FaultKind::Misread => self.harm(seen, Harm::Misread, length),
             FaultKind::Misdirected => self.harm(seen, Harm::Misdirect, length),
@@ -546,10 +607,26 @@ impl Injector {
         Some(pick(&mut self.rng, if aims_at_leader { &leaders } else { seen.running }))
     }
 
-    /// How long a process stands still: often just so long that others have a new leader, of whom it does not know.
+    /// How long a process stands still: often just so long that others have a new leader, of whom it does not know, and
+    /// sometimes until those who wait for its group begin to ask all of it.
     fn nap(&mut self, length: u64) -> u64 {
-        let timeout = self.leader_timeout;
-        if self.rng.chance(50) { between(&mut self.rng, timeout, 5 * timeout) } else { length }
+        let (timeout, inquiries) = (self.leader_timeout, 8 * self.inquire_after);
+        match self.rng.below(4) {
+            0 | 1 => between(&mut self.rng, timeout, 5 * timeout),
+            2 => 2 * timeout + between(&mut self.rng, 0, inquiries),
+            _ => length,
+        }
+    }
+
+    /// Kills, each soon after the start that follows the one before it, while what was found on the disk may not have
+    /// been synced; then a loss of power.
+    fn falls(&mut self, length: u64) -> Vec<Fall> {
+        let (kills, last) = (self.rng.below(3), self.power_loss());
+        let mean_up = 2 * self.mean_sync;
+        let mut fall = |crash, down| Fall { up: 1 + exponential(&mut self.rng, mean_up), crash, down };
+        let mut falls: Vec<Fall> = (0..kills).map(|_| fall(Crash::Kill, length / 4 + 1)).collect();
+        falls.push(fall(last, length));
+        falls
     }
 
     fn power_loss(&self) -> Crash {

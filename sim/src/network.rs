@@ -41,6 +41,8 @@ pub struct NetworkOptions {
     pub truncate: u64,
     /// Of how many of 100,000 frames between nodes a copy goes to a role that it was not meant for.
     pub misdirect: u64,
+    /// Of how many of 100,000 frames with entries of a log a copy comes, under a good checksum, with bytes that are none.
+    pub mangle: u64,
     /// The mean time until a broken connection is made again, in microseconds.
     pub reconnect: u64,
 }
@@ -58,6 +60,7 @@ impl NetworkOptions {
             corrupt: 0,
             truncate: 0,
             misdirect: 0,
+            mangle: 0,
             reconnect: 1,
         }
     }
@@ -147,7 +150,11 @@ impl Network {
         let first = if straggles {
             alone(now + between(rng, 1, options.straggler_delay.max(1)))
         } else {
-            let mut at = (now + 1 + exponential(rng, options.mean_delay)).max(state.clogged);
+            let mut at = now + 1 + exponential(rng, options.mean_delay);
+            if at < state.clogged {
+                // A burst, in its order or in any.
+                at = state.clogged + if options.in_order { 0 } else { exponential(rng, options.mean_delay) };
+            }
             if options.in_order {
                 at = at.max(state.last);
                 state.last = at;
@@ -168,6 +175,11 @@ impl Network {
     /// Whether a copy of this frame goes astray.
     pub fn misdirects(&mut self) -> bool {
         per_100_000(&mut self.rng, self.options.misdirect)
+    }
+
+    /// Whether a copy of this frame comes with other entries.
+    pub fn mangles(&mut self) -> bool {
+        per_100_000(&mut self.rng, self.options.mangle)
     }
 
     /// What arrives of a frame that is damaged so.

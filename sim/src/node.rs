@@ -7,7 +7,7 @@ use drachma_protocol::ledger::Ledger;
 use drachma_protocol::log::record::Recovered;
 use drachma_protocol::message::client::Request;
 use drachma_protocol::rng::Rng;
-use drachma_protocol::role::{Address, Input, Role, RoleKind, Token};
+use drachma_protocol::role::{Address, Effects, Input, Role, RoleKind, Token};
 use drachma_protocol::time::Time;
 
 use crate::clock::{Clock, NOMINAL};
@@ -61,6 +61,8 @@ pub struct Seat {
     pub role: Box<dyn Hosted>,
     /// What has come and is not handed in.
     pub mailbox: VecDeque<Input>,
+    /// What its step wants done; empty between two steps, kept for its memory.
+    pub effects: Effects,
     /// It is owed a turn.
     pub turn: bool,
     /// When the simulator will look at its deadline, in simulated time.
@@ -182,10 +184,12 @@ impl Node {
                 wall: self.clocks.wall(now),
             };
             for (role, hosted) in assembly.start(birth) {
+                let address = Address { node: self.id, group: *group, role };
                 self.seats.push(Seat {
-                    address: Address { node: self.id, group: *group, role },
+                    address,
                     role: hosted,
                     mailbox: VecDeque::new(),
+                    effects: Effects::new(address),
                     turn: true,
                     armed: None,
                     fetched: 0,
@@ -241,6 +245,32 @@ impl Node {
                 ways.retain(|way| !way.is_empty());
             }
         }
+    }
+
+    /// Takes out what others have sent, in the order in which it is to be read: as it lies in each mailbox, which of the
+    /// mailboxes is next being drawn.
+    pub fn unread(&mut self) -> Vec<(Address, Input)> {
+        let Node { id, seats, rng, .. } = self;
+        let (mut taken, mut left): (Vec<(Address, VecDeque<Input>)>, usize) = (Vec::new(), 0);
+        for seat in seats {
+            let is_sent = |input: &Input| match input {
+                Input::Message { from, .. } => from.node != *id,
+                Input::Request { .. } => true,
+                _ => false,
+            };
+            let (sent, kept): (VecDeque<Input>, VecDeque<Input>) = seat.mailbox.drain(..).partition(is_sent);
+            seat.mailbox = kept;
+            left += sent.len();
+            taken.push((seat.address, sent));
+        }
+        let mut order = Vec::with_capacity(left);
+        while order.len() < left {
+            taken.retain(|(_, sent)| !sent.is_empty());
+            let next = rng.below(taken.len() as u64) as usize;
+            let (to, sent) = &mut taken[next];
+            order.extend(sent.pop_front().map(|input| (*to, input)));
+        }
+        order
     }
 
     /// A seat that has something to do, drawn among all that have.

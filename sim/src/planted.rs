@@ -73,9 +73,7 @@ pub fn hunt(simulation: &Simulation<'_>, bug: Bug, seeds: Seeds) -> Finding {
     let mut from = seeds.from;
     let found = loop {
         let left = Seeds { from, count: end - from, ..seeds };
-        let planting = Planting::new(Some(bug));
-        let Some((seed, violation)) = first(simulation, left, |violation| shows(bug, violation)) else { break None };
-        drop(planting);
+        let Some((seed, violation)) = look(simulation, bug, left) else { break None };
         if control(simulation, Seeds { from: seed, count: 1, threads: 1 }).is_none() {
             break Some((seed, violation));
         }
@@ -83,6 +81,13 @@ pub fn hunt(simulation: &Simulation<'_>, bug: Bug, seeds: Seeds) -> Finding {
     };
     let tried = found.as_ref().map_or(seeds.count, |(seed, _)| seed - seeds.from + 1);
     Finding { bug, found, seeds: tried, time: begun.elapsed() }
+}
+
+/// Plants a bug and looks for it, without asking whether the seed passes with nothing planted: for those who know that
+/// these seeds do. Returns the first seed that shows it, and as what.
+pub fn look(simulation: &Simulation<'_>, bug: Bug, seeds: Seeds) -> Option<(u64, Violation)> {
+    let _planting = Planting::new(Some(bug));
+    first(simulation, seeds, |violation| shows(bug, violation))
 }
 
 /// Looks for anything with no bug planted: the first seed that fails, if one does.

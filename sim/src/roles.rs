@@ -15,6 +15,9 @@ use crate::node::{Assembly, Birth, Hosted};
 use crate::run::Simulation;
 use crate::shape::Shape;
 
+/// The parts of a ledger's tables: a run has few rows, and a thousand empty parts for each start of a replica cost more
+/// than they.
+const PARTS: usize = 16;
 /// A coordinator has room for at least so many transfers at a time.
 const BATCH_ROOM: usize = 64;
 
@@ -70,7 +73,9 @@ impl Assembly for RealRoles {
             seed,
         });
         let genesis = self.shape.genesis(group);
-        let replica = Replica::new(ReplicaConfig { node, group, nodes, directory, genesis, seed }, recovered);
+        let ledger = Ledger::with_parts(seed, &genesis, PARTS);
+        let config = ReplicaConfig { node, group, nodes, directory, genesis, seed };
+        let replica = Replica::with_ledger(config, recovered, ledger);
         let me = |role| Address { node, group, role };
         let coordinator = Coordinator::new(self.txn(me(RoleKind::Coordinator), seed ^ 1));
         let participant = Participant::new(self.txn(me(RoleKind::Participant), seed ^ 2));

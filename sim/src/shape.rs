@@ -55,7 +55,12 @@ impl Shape {
             heartbeat: Span::from_millis(heartbeat),
             leader_timeout: Span::from_millis(heartbeat * between(rng, 4, 10)),
             resend: Span::from_millis(between(rng, 20, 300)),
-            inquire_after: Span::from_millis(between(rng, 100, 1000)),
+            // So soon that a leader that sleeps through its succession is asked, too; or as late as in earnest.
+            inquire_after: Span::from_millis(if rng.chance(30) {
+                between(rng, 20, 100)
+            } else {
+                between(rng, 100, 1000)
+            }),
         }
     }
 

@@ -9,6 +9,7 @@ mod effects;
 mod events;
 mod fate;
 mod healing;
+mod late;
 pub mod past;
 mod strike;
 #[cfg(test)]
@@ -31,7 +32,7 @@ use crate::client::{Alarm, Client};
 use crate::clock::Clock;
 use crate::coverage::Coverage;
 use crate::disk::Crash;
-use crate::faults::{Injector, Point, Swarm};
+use crate::faults::{Fall, Injector, Point, Swarm};
 use crate::history::History;
 use crate::network::Network;
 use crate::node::{Assembly, Node};
@@ -48,7 +49,7 @@ const REST_EVERY: u64 = 100_000;
 /// More events than any run needs: a role that spins.
 const EVENT_LIMIT: u64 = 20_000_000;
 
-/// A node that is to go down when it comes to some point.
+/// A node that is to go down, or to stand still, when it comes to some point.
 #[derive(Clone, Copy, Debug)]
 struct Trap {
     node: usize,
@@ -57,7 +58,8 @@ struct Trap {
     point: Point,
     // How often it comes there before.
     skip: u32,
-    crash: Crash,
+    // How it goes down; nothing if it stands still, once the step that brought it there is done.
+    crash: Option<Crash>,
     length: u64,
 }
 
@@ -69,11 +71,15 @@ pub struct World<'a> {
     queue: Queue,
     nodes: Vec<Node>,
     network: Network,
+    // Where frames are encoded.
+    scratch: Vec<u8>,
     clients: Vec<Client>,
     stranger: Stranger,
     injector: Injector,
     rng: Rng,
     trap: Option<Trap>,
+    // What follows when the trap has sprung.
+    falls: Vec<Fall>,
     // Whose traffic shows that it leads.
     leaders: BTreeMap<GroupId, NodeId>,
     // Who has been told that whom is gone.
@@ -99,6 +105,7 @@ pub struct World<'a> {
     // How many events there may be before nobody is interested any more.
     patience: u64,
     strike: Option<strike::Strike>,
+    late: late::Proposals,
 }
 
 /// What a run was.
@@ -149,11 +156,13 @@ impl<'a> World<'a> {
             queue: Queue::default(),
             nodes,
             network: Network::new(swarm.network.clone(), rng.fork()),
+            scratch: Vec::new(),
             clients,
             stranger: Stranger::new(rng.fork()),
             injector: Injector::new(swarm, rng.fork()),
             rng: rng.fork(),
             trap: None,
+            falls: Vec::new(),
             leaders: BTreeMap::new(),
             lost: BTreeSet::new(),
             begun: BTreeSet::new(),
@@ -170,6 +179,7 @@ impl<'a> World<'a> {
             violation: None,
             patience: u64::MAX,
             strike: None,
+            late: late::Proposals::default(),
         }
     }
 
@@ -290,7 +300,7 @@ impl<'a> World<'a> {
                 self.run_node(node);
             }
             Event::Echo { node, boot, to, input } if self.is_current(node, boot) => {
-                self.nodes[node].put(to, input);
+                self.nodes[node].put(to, *input);
                 self.run_node(node);
             }
             Event::Go { node, boot } if self.is_current(node, boot) => {
@@ -311,8 +321,10 @@ impl<'a> World<'a> {
             {
                 self.start(node);
             }
+            Event::Relapse { node, boot, falls } if self.is_current(node, boot) => self.relapse(node, falls),
             Event::Resume { node, boot } if self.is_current(node, boot) => self.resume(node),
             Event::Hasten { node, slow } if self.nodes[node].slow == slow => self.nodes[node].slow = 0,
+            Event::Late { number } => self.on_late(number),
             Event::Strange => self.on_strange(),
             Event::Sample => self.sample(),
             Event::Heal => self.heal(),
@@ -326,6 +338,7 @@ impl<'a> World<'a> {
             | Event::Fetched { .. }
             | Event::Link { .. }
             | Event::Start { .. }
+            | Event::Relapse { .. }
             | Event::Resume { .. }
             | Event::Hasten { .. } => {}
         }
@@ -417,7 +430,7 @@ impl<'a> World<'a> {
         let place = &mut host.seats[seat];
         let mut work = Work::default();
         let applies = matches!(input, Input::Turn);
-        let mut effects = Effects::new(place.address);
+        let mut effects = std::mem::replace(&mut place.effects, Effects::new(place.address));
         place.role.step(clock, input, &mut effects);
         if let (true, Some(ledger)) = (applies, place.role.ledger()) {
             work.operations = ledger.last_work() as u64;
@@ -430,6 +443,7 @@ impl<'a> World<'a> {
                 return; // It went down in the middle: the rest never happened.
             }
         }
+        self.nodes[node].seats[seat].effects = effects;
         if work.cost() > work::MOST {
             let who = name(self.nodes[node].seats[seat].address);
             self.fail("work", Class::Liveness, format!("{who} did too much in one step: {work:?}"));

@@ -13,6 +13,7 @@ use super::model::CreateResult;
 use crate::ids::Session;
 use crate::table::Table;
 use crate::time::{LogTime, Span};
+use crate::wire::codec::{Encode, encode_array_len};
 
 /// How many sequence numbers back a session's requests are recognised.
 const WINDOW: u64 = 1024;
@@ -54,6 +55,8 @@ pub(super) struct Sessions {
     /// Those of which nothing waits, by their last use.
     idle: BTreeSet<(LogTime, Session)>,
     results: usize,
+    /// The order-free digest of the answers: there are many, and few change at a time.
+    sum: u128,
 }
 
 impl Sessions {
@@ -67,6 +70,7 @@ impl Sessions {
             index: Table::new(seed, 64),
             idle: BTreeSet::new(),
             results: 0,
+            sum: 0,
         }
     }
 
@@ -152,6 +156,9 @@ impl Sessions {
         let number = self.index.remove(&session).expect("an idle session is registered");
         let state = self.rows.at_mut(number as usize).take().expect("a registered session has a state");
         self.results -= state.results;
+        for (sequence, results) in &state.answers {
+            self.sum = self.sum.wrapping_sub(hash(session, *sequence, results));
+        }
         self.free.push(number);
         true
     }
@@ -168,12 +175,14 @@ impl Sessions {
     /// Keeps an answer.
     pub(super) fn answer(&mut self, session: Session, sequence: u64, results: Vec<CreateResult>) {
         let room = RESULTS.saturating_sub(self.results);
+        let mut sum = self.sum;
         let Some(state) = self.state(session) else { return };
         let mut freed = 0;
         let mut drop_first = |state: &mut State| {
-            if let Some((_, old)) = state.answers.pop_first() {
+            if let Some((oldest, old)) = state.answers.pop_first() {
                 state.results -= old.len();
                 freed += old.len();
+                sum = sum.wrapping_sub(hash(session, oldest, &old));
             }
         };
         let horizon = state.highest.saturating_add(1).saturating_sub(WINDOW);
@@ -187,19 +196,20 @@ impl Sessions {
         if results.len() <= room {
             added = results.len();
             state.results += added;
-            state.answers.insert(sequence, results);
+            sum = sum.wrapping_add(hash(session, sequence, &results));
+            let before = state.answers.insert(sequence, results);
+            assert!(before.is_none(), "an answer is kept once");
         }
         self.results = self.results + added - freed;
+        self.sum = sum;
     }
 
     /// Adds every session to a digest.
     pub(super) fn digest(&self, sum: &mut Sum) {
         for state in self.rows.from(0).flatten() {
             sum.row(b's', &[&state.session, &state.used, &state.waiting, &state.highest]);
-            for (sequence, results) in &state.answers {
-                sum.row(b'r', &[&state.session, sequence, results]);
-            }
         }
+        sum.add(self.sum);
     }
 
     /// How many sessions there are.
@@ -207,4 +217,13 @@ impl Sessions {
     pub(super) fn len(&self) -> usize {
         self.index.len()
     }
+}
+
+fn hash(session: Session, sequence: u64, results: &[CreateResult]) -> u128 {
+    let mut row = vec![b'r'];
+    session.encode(&mut row);
+    sequence.encode(&mut row);
+    encode_array_len(&mut row, results.len());
+    results.iter().for_each(|result| result.encode(&mut row));
+    xxhash_rust::xxh3::xxh3_128(&row)
 }

@@ -237,7 +237,11 @@ pub fn from_slice<T: Decode>(bytes: &[u8]) -> Result<T, DecodeError> {
 const INFALLIBLE: &str = "writing to memory cannot fail";
 
 /// Appends the head of an array.
+#[inline]
 pub fn encode_array_len(out: &mut Vec<u8>, len: usize) {
+    if len < 16 {
+        return out.push(Marker::FixArray(len as u8).to_u8()); // As nearly all are: this is on every path.
+    }
     let len = u32::try_from(len).expect("an array that is sent is bounded far below 2^32");
     rmp::encode::write_array_len(out, len).expect(INFALLIBLE);
 }
@@ -249,11 +253,33 @@ pub fn encode_bin(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
+/// Appends a number in its shortest form, each in one piece: digests and frames are made of little else.
+#[inline]
+fn encode_uint(value: u64, out: &mut Vec<u8>) {
+    match value {
+        0..=0x7f => out.push(value as u8),
+        0x80..=0xff => out.extend_from_slice(&[Marker::U8.to_u8(), value as u8]),
+        0x100..=0xffff => {
+            let [a, b] = (value as u16).to_be_bytes();
+            out.extend_from_slice(&[Marker::U16.to_u8(), a, b]);
+        }
+        0x1_0000..=0xffff_ffff => {
+            let [a, b, c, d] = (value as u32).to_be_bytes();
+            out.extend_from_slice(&[Marker::U32.to_u8(), a, b, c, d]);
+        }
+        _ => {
+            let [a, b, c, d, e, f, g, h] = value.to_be_bytes();
+            out.extend_from_slice(&[Marker::U64.to_u8(), a, b, c, d, e, f, g, h]);
+        }
+    }
+}
+
 macro_rules! unsigned {
     ($($name:ty),+) => {$(
         impl Encode for $name {
+            #[inline]
             fn encode(&self, out: &mut Vec<u8>) {
-                rmp::encode::write_uint(out, u64::from(*self)).expect(INFALLIBLE);
+                encode_uint(u64::from(*self), out);
             }
         }
         impl Decode for $name {
@@ -281,8 +307,13 @@ impl Decode for i64 {
 impl Encode for u128 {
     fn encode(&self, out: &mut Vec<u8>) {
         match u64::try_from(*self) {
-            Ok(small) => small.encode(out),
-            Err(_) => encode_bin(out, &self.to_be_bytes()),
+            Ok(small) => encode_uint(small, out),
+            Err(_) => {
+                let mut bytes = [0; 18];
+                (bytes[0], bytes[1]) = (Marker::Bin8.to_u8(), 16);
+                bytes[2..].copy_from_slice(&self.to_be_bytes());
+                out.extend_from_slice(&bytes);
+            }
         }
     }
 }

@@ -12,22 +12,30 @@ use drachma_protocol::ids::{Attempt, GroupId, Slot, TxnId};
 use drachma_protocol::ledger::model::Posted;
 use drachma_protocol::message::command::{Command, Content, Decide, Resolve, Verdict as Ending};
 use drachma_protocol::message::operator::Totals;
+use drachma_protocol::table::Table;
 
 use super::{Applied, Checker, Chosen, End, Verdict};
 use crate::faults::Swarm;
 use crate::shape::Shape;
 
 /// See the module.
-#[derive(Default)]
 pub struct Atomicity {
     shape: Option<Shape>,
     tried: BTreeMap<TxnId, BTreeMap<Attempt, Tried>>,
     // What the coordinator's group has posted.
-    posted: BTreeSet<TxnId>,
+    posted: Table<TxnId, ()>,
     // By group: what participants must have posted by now, with the position of the entry that says so.
     owed: BTreeMap<GroupId, BTreeMap<TxnId, Slot>>,
     // What participants have posted.
-    paid: BTreeSet<(GroupId, TxnId)>,
+    paid: Table<(GroupId, TxnId), ()>,
+}
+
+impl Default for Atomicity {
+    fn default() -> Atomicity {
+        // All ids of a run, asked for at every posting of every replica: nobody needs their order.
+        let (posted, paid) = (Table::new(0, 1), Table::new(0, 1));
+        Atomicity { shape: None, tried: BTreeMap::new(), posted, owed: BTreeMap::new(), paid }
+    }
 }
 
 /// What the logs say of one attempt.
@@ -65,7 +73,7 @@ impl Atomicity {
                 // A copy that went astray to a group that takes no part has no consequence there.
                 let is_told = self.coordinator(resolve.txn) != Some(group)
                     && self.tried(resolve.txn, resolve.attempt).participants.contains(&group);
-                if is_told && resolve.verdict == Ending::Commit && !self.paid.contains(&(group, resolve.txn)) {
+                if is_told && resolve.verdict == Ending::Commit && self.paid.get(&(group, resolve.txn)).is_none() {
                     self.owed.entry(group).or_default().insert(resolve.txn, slot);
                 }
             }
@@ -96,7 +104,7 @@ impl Atomicity {
     fn pay(&mut self, applied: &Applied<'_>) -> Verdict {
         let group = applied.group;
         let Some(owed) = self.owed.get_mut(&group) else { return Ok(()) };
-        owed.retain(|txn, _| !self.paid.contains(&(group, *txn)));
+        owed.retain(|txn, _| self.paid.get(&(group, *txn)).is_none());
         match owed.iter().find(|(_, slot)| **slot < applied.until && applied.state.is_some()) {
             Some((txn, slot)) => Err(format!("{group} commits {txn} at slot {slot}, and posts nothing")),
             None => Ok(()),
@@ -108,7 +116,7 @@ impl Atomicity {
         if self.coordinator(txn) == Some(group) {
             return Ok(()); // Nobody resolves in the group that decides: without consequence.
         }
-        let is_posted = self.posted.contains(&txn);
+        let is_posted = self.posted.get(&txn).is_some();
         let tried = self.tried(txn, attempt);
         let decided = tried.decision == Some(Ending::Commit);
         if verdict == Ending::Commit {
@@ -129,7 +137,7 @@ impl Atomicity {
     }
 
     fn forget(&mut self, group: GroupId, txn: TxnId, attempt: Attempt) -> Verdict {
-        let is_posted = self.posted.contains(&txn);
+        let is_posted = self.posted.get(&txn).is_some();
         let tried = self.tried(txn, attempt);
         let late = tried.participants.iter().find(|other| **other != group && !tried.committed.contains(other));
         match late {
@@ -143,11 +151,11 @@ impl Atomicity {
     fn post(&mut self, group: GroupId, row: &Posted) -> Verdict {
         let txn = TxnId::from(&row.transfer);
         if self.coordinator(txn) != Some(group) {
-            let known = self.posted.contains(&txn);
+            let known = self.posted.get(&txn).is_some();
             let text = || format!("{group} posts {:?}, and its coordinator's group has not", row.transfer);
             return if known { Ok(()) } else { Err(text()) };
         }
-        self.posted.insert(txn);
+        self.posted.insert(txn, ());
         let attempts = self.tried.get(&txn).into_iter().flat_map(BTreeMap::values);
         let mut committed = attempts.filter(|tried| tried.decision == Some(Ending::Commit));
         match committed.find_map(|tried| tried.released.first()) {
@@ -177,7 +185,9 @@ impl Checker for Atomicity {
         if self.shape.is_none() {
             return Ok(());
         }
-        self.paid.extend(applied.posted.iter().map(|row| (applied.group, TxnId::from(&row.transfer))));
+        for row in applied.posted {
+            self.paid.insert((applied.group, TxnId::from(&row.transfer)), ());
+        }
         applied.posted.iter().try_for_each(|row| self.post(applied.group, row))?;
         self.pay(applied)
     }

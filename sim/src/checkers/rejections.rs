@@ -11,7 +11,6 @@ use drachma_protocol::message::command::{Command, Content};
 
 use super::versions::{Step, Versions, versions};
 use super::{Checker, Chosen, End, Verdict};
-use crate::history::TransferRecord;
 
 /// See the module.
 #[derive(Default)]
@@ -108,89 +107,220 @@ pub struct Rejection {
 
 /// All rejections for want of money.
 pub fn rejections(end: &End<'_>, all: &BTreeMap<AccountId, Versions>) -> Vec<Rejection> {
-    let rejection = |record: &TransferRecord| {
-        let (answered, Outcome::Rejected(reason)) = *record.answers.first()? else { return None };
+    let mut indexes: BTreeMap<(AccountId, bool), Index> = BTreeMap::new();
+    let mut found = Vec::new();
+    for record in end.history.transfers.values() {
+        let Some((answered, Outcome::Rejected(reason))) = record.answers.first().copied() else { continue };
         let account = match reason {
             Reason::ExceedsCredits => record.transfer.debit,
             Reason::ExceedsDebits => record.transfer.credit,
-            _ => return None,
+            _ => continue,
         };
-        let versions = all.get(&account)?;
-        let demand = Demand {
-            of_credits: reason == Reason::ExceedsCredits,
-            amount: record.transfer.amount,
-            invoked: record.invoked,
-            answered,
-        };
-        let txn = TxnId::from(&record.transfer);
-        Some(Rejection { txn, justified: demand.is_refused(versions), forced: demand.forced(versions) })
-    };
-    end.history.transfers.values().filter_map(rejection).collect()
+        let Some(versions) = all.get(&account) else { continue };
+        let of_credits = reason == Reason::ExceedsCredits;
+        let index = indexes.entry((account, of_credits)).or_insert_with(|| Index::new(versions, of_credits));
+        let demand = Demand { amount: record.transfer.amount, invoked: record.invoked, answered };
+        found.push(index.judge(TxnId::from(&record.transfer), &demand, versions));
+    }
+    found
 }
 
 /// What a rejected transfer wanted of an account, and when.
 struct Demand {
-    of_credits: bool,
     amount: u128,
     invoked: u64,
     answered: u64,
 }
 
-impl Demand {
-    /// What gives room, and what takes it.
-    fn sides(&self, (debits, credits): (u128, u128)) -> (u128, u128) {
-        if self.of_credits { (credits, debits) } else { (debits, credits) }
-    }
+/// What one transfer gave to an account and took from it.
+#[derive(Clone, Copy)]
+struct Change {
+    gives: u128,
+    takes: u128,
+    invoked: u64,
+    committed: Option<u64>,
+}
 
-    fn step(&self, step: &Step) -> (u128, u128) {
-        self.sides((step.debit, step.credit))
-    }
+/// The transfers of an account, so that a rejection looks at those only that ran beside it: thousands are rejected at an
+/// account with thousands of transfers.
+struct Index {
+    // In the order of posting, and the sums before each.
+    changes: Vec<Change>,
+    sums: Vec<(u128, u128)>,
+    // When it was known, and of all known until then: what they gave, and the place after the last that took.
+    known: Vec<(u64, u128, usize)>,
+    // When it was asked for, its place, what all until then took, and the latest end of them.
+    asked: Vec<(u64, usize, u128, u64)>,
+    // Those that nobody was told of.
+    unanswered: Vec<usize>,
+}
 
-    fn is_known(&self, step: &Step) -> bool {
-        step.committed.is_some_and(|at| at < self.invoked)
-    }
-
-    /// Whether some version that was possible refuses. A debit is posted in its account's group before it is answered; a
-    /// credit from another group may be answered first, and is then in doubt: it counts as if it were posted.
-    fn is_refused(&self, versions: &Versions) -> bool {
-        let known_debit = |step: &Step| step.debit > 0 && self.is_known(step);
-        let least = versions.steps.iter().rposition(known_debit).map_or(0, |index| index + 1);
-        let most = versions.most(self.answered);
-        let late = |step: &Step| if step.credit > 0 && self.is_known(step) { self.step(step).0 } else { 0 };
-        let mut in_doubt: u128 = versions.steps.iter().map(late).sum();
-        let (mut room, mut used) = self.sides(versions.opening);
-        for version in 0..=most {
-            if version >= least && used.saturating_add(self.amount) > room + in_doubt {
-                return true;
-            }
-            let Some(step) = versions.steps.get(version) else { break };
-            let (gives, takes) = self.step(step);
-            (room, used, in_doubt) = (room + gives, used + takes, in_doubt - late(step));
+impl Index {
+    /// `of_credits`: credits give room and debits take it; otherwise the reverse.
+    fn new(versions: &Versions, of_credits: bool) -> Index {
+        let sides = |(debit, credit): (u128, u128)| if of_credits { (credit, debit) } else { (debit, credit) };
+        let change = |step: &Step| {
+            let (gives, takes) = sides((step.debit, step.credit));
+            Change { gives, takes, invoked: step.invoked, committed: step.committed }
+        };
+        let changes: Vec<Change> = versions.steps.iter().map(change).collect();
+        let mut sums = vec![sides(versions.opening)];
+        for (place, change) in changes.iter().enumerate() {
+            let (room, used) = sums[place];
+            sums.push((room + change.gives, used + change.takes));
         }
-        false
+        let numbered = || changes.iter().enumerate();
+        let mut known: Vec<(u64, u128, usize)> = numbered()
+            .filter_map(|(place, it)| Some((it.committed?, it.gives, if it.takes > 0 { place + 1 } else { 0 })))
+            .collect();
+        known.sort_unstable();
+        let (mut gave, mut after) = (0, 0);
+        for row in &mut known {
+            (gave, after) = (gave + row.1, after.max(row.2));
+            (row.1, row.2) = (gave, after);
+        }
+        let mut asked: Vec<(u64, usize, u128, u64)> =
+            numbered().map(|(place, it)| (it.invoked, place, it.takes, it.committed.unwrap_or(0))).collect();
+        asked.sort_unstable();
+        let (mut took, mut latest) = (0, 0);
+        for row in &mut asked {
+            (took, latest) = (took + row.2, latest.max(row.3));
+            (row.2, row.3) = (took, latest);
+        }
+        let unanswered = numbered().filter(|(_, it)| it.committed.is_none()).map(|(place, _)| place).collect();
+        Index { changes, sums, known, asked, unanswered }
     }
 
-    /// With the least room that any order leaves, what can have made the difference alone?
-    fn forced(&self, versions: &Versions) -> Vec<(TxnId, Side)> {
-        let (mut room, mut used) = self.sides(versions.opening);
-        let possible = || versions.steps.iter().filter(|step| step.invoked <= self.answered);
-        for step in possible() {
-            let (gives, takes) = self.step(step);
-            room += if self.is_known(step) { gives } else { 0 };
-            used += takes;
-        }
-        let Some(missing) = used.saturating_add(self.amount).checked_sub(room).filter(|missing| *missing > 0) else {
+    fn judge(&self, txn: TxnId, demand: &Demand, versions: &Versions) -> Rejection {
+        let beside = self.beside(demand);
+        let known = self.known.partition_point(|(at, ..)| *at < demand.invoked).checked_sub(1);
+        let (gave, least) = known.map_or((0, 0), |last| (self.known[last].1, self.known[last].2));
+        let most = versions.most(demand.answered);
+        let justified = self.is_refused(demand, (least, most), gave, &beside);
+        Rejection { txn, justified, forced: self.forced(demand, gave, &beside, versions) }
+    }
+
+    /// The transfers that had been asked for when the rejection was answered and were not known when it was asked for.
+    fn beside(&self, demand: &Demand) -> Vec<usize> {
+        let until = self.asked.partition_point(|(at, ..)| *at <= demand.answered);
+        let reaching = self.asked[..until].iter().rev().take_while(|(.., latest)| *latest >= demand.invoked);
+        let ended = |place: &usize| self.changes[*place].committed.is_some_and(|at| at >= demand.invoked);
+        let answered = reaching.map(|(_, place, ..)| *place).filter(ended);
+        let asked = |place: &usize| self.changes[*place].invoked <= demand.answered;
+        let mut beside: Vec<usize> = answered.chain(self.unanswered.iter().copied().filter(asked)).collect();
+        beside.sort_unstable();
+        beside
+    }
+
+    /// Whether some version that was possible refuses. What takes is posted in its account's group before it is answered;
+    /// what gives, from another group, may be answered first, and is then in doubt: it counts as if it were posted.
+    fn is_refused(&self, demand: &Demand, (least, most): (usize, usize), gave: u128, beside: &[usize]) -> bool {
+        let unknown_before = |place: usize| -> u128 {
+            beside.iter().take_while(|other| **other < place).map(|other| self.changes[*other].gives).sum()
+        };
+        (least..=most.max(least)).take_while(|version| *version <= most).any(|version| {
+            let (room, used) = self.sums[version];
+            // Of what is known to have been given, whatever is not posted by then.
+            let posted = room - self.sums[0].0 - unknown_before(version);
+            let in_doubt = gave.saturating_sub(posted);
+            used.saturating_add(demand.amount) > room + in_doubt
+        })
+    }
+
+    /// With the least room that any order leaves, what can have made the difference alone? What was known before lies
+    /// before it anyway.
+    fn forced(&self, demand: &Demand, gave: u128, beside: &[usize], versions: &Versions) -> Vec<(TxnId, Side)> {
+        let until = self.asked.partition_point(|(at, ..)| *at <= demand.answered).checked_sub(1);
+        let took = until.map_or(0, |last| self.asked[last].2);
+        let (room, used) = (self.sums[0].0 + gave, self.sums[0].1 + took);
+        let Some(missing) = used.saturating_add(demand.amount).checked_sub(room).filter(|missing| *missing > 0) else {
             return Vec::new();
         };
-        let mut forced = Vec::new();
-        for step in possible() {
-            let (gives, takes) = self.step(step);
-            if takes >= missing {
-                forced.push((step.txn, Side::Before));
-            } else if gives >= missing && !self.is_known(step) {
-                forced.push((step.txn, Side::After));
+        let side = |place: &usize| {
+            let change = self.changes[*place];
+            let side = if change.takes >= missing {
+                Side::Before
+            } else if change.gives >= missing {
+                Side::After
+            } else {
+                return None;
+            };
+            Some((versions.steps[*place].txn, side))
+        };
+        beside.iter().filter_map(side).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use drachma_protocol::ids::{AccountId, TransferId};
+    use drachma_protocol::rng::Rng;
+
+    use super::*;
+
+    /// The rules as they are said, one step after the other.
+    fn plainly(demand: &Demand, versions: &Versions, of_credits: bool) -> (bool, Vec<(TxnId, Side)>) {
+        let sides = |(debit, credit): (u128, u128)| if of_credits { (credit, debit) } else { (debit, credit) };
+        let known = |step: &Step| step.committed.is_some_and(|at| at < demand.invoked);
+        let gives = |step: &Step| sides((step.debit, step.credit)).0;
+        let takes = |step: &Step| sides((step.debit, step.credit)).1;
+        let taken = |step: &Step| takes(step) > 0 && known(step);
+        let least = versions.steps.iter().rposition(taken).map_or(0, |index| index + 1);
+        let late = |step: &Step| if known(step) { gives(step) } else { 0 };
+        let mut in_doubt: u128 = versions.steps.iter().map(late).sum();
+        let (mut room, mut used) = sides(versions.opening);
+        let mut refused = false;
+        for version in 0..=versions.most(demand.answered) {
+            refused |= version >= least && used + demand.amount > room + in_doubt;
+            let Some(step) = versions.steps.get(version) else { break };
+            (room, used, in_doubt) = (room + gives(step), used + takes(step), in_doubt - late(step));
+        }
+        let possible = || versions.steps.iter().filter(|step| step.invoked <= demand.answered);
+        let (room, used) = sides(versions.opening);
+        let least_room = room + possible().map(late).sum::<u128>();
+        let most_used = used + possible().map(takes).sum::<u128>();
+        let missing = (most_used + demand.amount).saturating_sub(least_room);
+        let side = |step: &&Step| match (takes(step) >= missing, gives(step) >= missing) {
+            _ if missing == 0 || known(step) => None,
+            (true, _) => Some((step.txn, Side::Before)),
+            (false, true) => Some((step.txn, Side::After)),
+            (false, false) => None,
+        };
+        (refused, possible().filter_map(|step| side(&step)).collect())
+    }
+
+    #[test]
+    fn the_index_says_what_the_rules_say() {
+        let mut rng = Rng::new(11);
+        for round in 0..400 {
+            let mut time = 0;
+            let step = |id: u64, rng: &mut Rng| {
+                time += rng.below(5);
+                let (out, amount) = (rng.below(2) == 0, u128::from(rng.below(9)) + 1);
+                Step {
+                    txn: TxnId { id: TransferId(u128::from(id)), first: AccountId(1) },
+                    debit: if out { amount } else { 0 },
+                    credit: if out { 0 } else { amount },
+                    invoked: time,
+                    committed: (rng.below(8) > 0).then(|| time + 1 + rng.below(30)),
+                }
+            };
+            let steps: Vec<Step> = {
+                let mut step = step;
+                (0..rng.below(40)).map(|id| step(id, &mut rng)).collect()
+            };
+            let versions = Versions::for_tests((5, 9), steps);
+            for of_credits in [true, false] {
+                let index = Index::new(&versions, of_credits);
+                for _ in 0..20 {
+                    let invoked = rng.below(120);
+                    let demand =
+                        Demand { amount: u128::from(rng.below(20)), invoked, answered: invoked + rng.below(40) };
+                    let rejection = index.judge(TxnId::default(), &demand, &versions);
+                    let plain = plainly(&demand, &versions, of_credits);
+                    assert_eq!((rejection.justified, rejection.forced), plain, "round {round}");
+                }
             }
         }
-        forced
     }
 }

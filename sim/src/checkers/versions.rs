@@ -67,6 +67,12 @@ impl Versions {
         Versions { opening, steps, states, known, asked }
     }
 
+    /// Of these steps, in the order of their posting.
+    #[cfg(test)]
+    pub(super) fn for_tests(opening: (u128, u128), steps: Vec<Step>) -> Versions {
+        Versions::new(opening, steps)
+    }
+
     /// After how many of its transfers the account was in this state; nothing if it never was.
     pub fn of(&self, account: &Account) -> Option<usize> {
         self.states.get(&(account.debits_posted, account.credits_posted)).copied()

@@ -14,7 +14,8 @@ use drachma_workload::Operation;
 use super::Client;
 use super::exchange::Ask;
 use super::sessions::Pending;
-use crate::draw::{between, pick};
+use super::town::Special;
+use crate::draw::{between, pick, shuffle};
 use crate::history::{BadRecord, History, LaterCommand, LostSession};
 
 /// Ids of accounts that clients open at random, so few that they meet.
@@ -35,6 +36,7 @@ impl Client {
             5 => self.create_something(now, history),
             6 => self.use_lost_session(now, history),
             7 | 8 => self.send_bad(now, history),
+            9 if self.rng.chance(50) => self.besiege(now, history),
             _ => false,
         };
         if !done {
@@ -161,6 +163,41 @@ impl Client {
             // The other side of a shard's opening balances is an account as well.
             _ => Transfer { debit: ShardMap::reserved(ShardId(0)), ..transfer },
         }
+    }
+
+    /// Many at once into and out of an account that may not be owed anything, by payers who have too little for all: what
+    /// becomes of one depends on what is in doubt, on both of its sides, so that it waits, dies and comes again. Those of
+    /// a closed account are rejected where they begin, while they wait here.
+    fn besiege(&mut self, now: u64, history: &mut History) -> bool {
+        let specials = self.town.special.clone();
+        let special = pick(&mut self.rng, &specials);
+        let elsewhere: Vec<Special> = specials.into_iter().filter(|other| other.group != special.group).collect();
+        if elsewhere.is_empty() {
+            return false;
+        }
+        if self.rng.chance(25) {
+            let all = self.town.special.iter().flat_map(Special::all).collect();
+            self.start_job(now, None, Operation::CreateAccounts(all), history);
+        }
+        let amount = u128::from(self.rng.below(self.shape.initial_balance as u64)) + 1;
+        let mut transfers = Vec::new();
+        for _ in 0..between(&mut self.rng, 1, 2) {
+            let other = pick(&mut self.rng, &elsewhere);
+            let third = elsewhere.iter().copied().find(|third| third.group != other.group).unwrap_or(other);
+            let drawn = self.transfers.draw_in(other.group, false);
+            let mut pay = |debit, credit| {
+                transfers.push(Transfer { id: TransferId(self.rng.next_u128()), debit, credit, amount, ..drawn });
+            };
+            // While the third group is silent, what it takes part in stays in doubt at both others, so that they try again.
+            pay(special.debtor.id, third.source.id);
+            pay(special.debtor.id, third.source.id);
+            pay(drawn.debit, third.source.id);
+            pay(drawn.debit, special.debtor.id);
+            pay(other.closed.id, special.debtor.id);
+        }
+        shuffle(&mut self.rng, &mut transfers);
+        self.start_job(now, None, Operation::Transfers(transfers), history);
+        true
     }
 
     /// Accounts: the special ones of a group; or any, whose ids others use, too, with other rules; or such that the

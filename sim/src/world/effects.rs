@@ -20,7 +20,8 @@ const LONGEST_FETCH: u64 = 2_000;
 /// How long the rest of a long turn waits at most, in microseconds.
 const LONGEST_AGAIN: u64 = 50;
 
-/// What a node does by carrying out an effect, if it is one of the deeds before and after which nodes go down.
+/// What a node does by carrying out an effect, if it is one of the deeds before and after which nodes go down or stand
+/// still.
 fn deed(effect: &Effect) -> Option<Deed> {
     let is_decide = |commands: &[Command]| commands.iter().any(|command| matches!(command, Command::Decide(_)));
     let is_decided = |events: &[TxnOutput]| events.iter().any(|event| matches!(event, TxnOutput::Decided { .. }));
@@ -30,6 +31,7 @@ fn deed(effect: &Effect) -> Option<Deed> {
         Effect::Send { message, .. } => match message {
             Message::Paxos(PaxosMessage::Promise(_)) => Some(Deed::Promise),
             Message::Paxos(PaxosMessage::Accepted(_)) => Some(Deed::Accepted),
+            Message::Paxos(PaxosMessage::Heartbeat(_)) => Some(Deed::Heartbeat),
             Message::Txn(TxnMessage::Prepare(_)) => Some(Deed::Prepare),
             Message::Txn(TxnMessage::Vote(_)) => Some(Deed::Vote),
             Message::Txn(TxnMessage::Resolve(_)) => Some(Deed::Resolve),
@@ -45,8 +47,9 @@ fn deed(effect: &Effect) -> Option<Deed> {
 impl World<'_> {
     pub(super) fn carry_out(&mut self, node: usize, seat: usize, effect: Effect) {
         let deed = if self.has_trap(node) { deed(&effect) } else { None };
-        if self.is_trapped_by_effect(node) || deed.is_some_and(|deed| self.is_trapped_at(node, Point::Before(deed))) {
-            return self.spring();
+        let before = |world: &mut Self, deed| world.is_trapped_at(node, Point::Before(deed));
+        if (self.is_trapped_by_effect(node) || deed.is_some_and(|deed| before(self, deed))) && self.spring() {
+            return;
         }
         self.do_effect(node, seat, effect);
         if deed.is_some_and(|deed| self.is_trapped_at(node, Point::After(deed))) {
@@ -71,8 +74,11 @@ impl World<'_> {
                 if let Message::Local(LocalMessage::Propose(commands)) = &message {
                     self.echo((node, boot), (from, to), commands);
                 }
-                let input = Input::Message { from, message };
-                self.nodes[node].put(to, input);
+                if matches!((&message, to.role), (Message::Local(LocalMessage::Serve(_)), RoleKind::Coordinator)) {
+                    self.begin_again(node, from.group);
+                }
+                let message = self.hold_up((node, boot), (from, to), message);
+                self.nodes[node].put(to, Input::Message { from, message });
             }
             Effect::Send { to, message } => self.send(from, to, &message),
             Effect::Persist { token, records } => {
@@ -131,7 +137,7 @@ impl World<'_> {
         self.count(Kind::Wire, coverage::wire(Wire::Echoed));
         let at = self.now + 1 + exponential(&mut self.rng, self.swarm.mean_echo);
         let input = Input::Message { from, message: Message::Local(LocalMessage::Propose(commands)) };
-        self.at(at, Event::Echo { node, boot, to, input });
+        self.at(at, Event::Echo { node, boot, to, input: Box::new(input) });
     }
 
     fn count_told(&mut self, told: &Trace) {
@@ -195,12 +201,12 @@ impl World<'_> {
     }
 
     pub(super) fn on_synced(&mut self, node: usize) {
-        if self.is_trapped_at(node, Point::BeforeSync) {
-            return self.spring();
+        if self.is_trapped_at(node, Point::BeforeSync) && self.spring() {
+            return;
         }
         self.nodes[node].disk.finish_sync();
-        if self.is_trapped_at(node, Point::AfterSync) {
-            return self.spring();
+        if self.is_trapped_at(node, Point::AfterSync) && self.spring() {
+            return;
         }
         let host = &mut self.nodes[node];
         host.syncing = false;

@@ -8,11 +8,11 @@ use drachma_protocol::ids::{NodeId, Slot};
 use drachma_protocol::role::{Address, Input};
 
 use crate::client::Alarm;
+use crate::faults::Fall;
 use crate::network::{Arrival, Link};
 
 /// Something that happens at a point in time. Those with a boot belong to one run of a process.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "nearly all that happens is frames")]
 pub(super) enum Event {
     /// What arrives of a frame, damaged already.
     Frame {
@@ -39,12 +39,17 @@ pub(super) enum Event {
         boot: u32,
         seat: usize,
     },
-    /// What one role of a node has told another comes once more.
+    /// Something comes to a role from within its node: what another role has told it comes once more, or what has lain in
+    /// a socket. Boxed, because it is rare, and all events of the queue are as large as the largest.
     Echo {
         node: usize,
         boot: u32,
         to: Address,
-        input: Input,
+        input: Box<Input>,
+    },
+    /// A Begin that lay on its way to its leader comes there, if its coordinator's node leads as it did.
+    Late {
+        number: u64,
     },
     /// A step that took time is over.
     Go {
@@ -77,6 +82,12 @@ pub(super) enum Event {
     Start {
         node: usize,
         boot: u32,
+    },
+    /// A node that has not been up for long goes down again.
+    Relapse {
+        node: usize,
+        boot: u32,
+        falls: Vec<Fall>,
     },
     Resume {
         node: usize,

@@ -14,7 +14,7 @@ use crate::checkers::Restarted;
 use crate::coverage::Kind;
 use crate::disk::Crash;
 use crate::draw::exponential;
-use crate::faults::{Act, Point, Seen};
+use crate::faults::{Act, Fall, Point, Seen};
 use crate::network::{Endpoint, Link};
 use crate::node::{Assembly, Birth, Hosted};
 
@@ -55,10 +55,13 @@ impl World<'_> {
             }
             Act::Crash(node, crash, length) => self.with(node, |world, node| world.crash(node, crash, length)),
             Act::CrashAt(node, point, skip, crash, length) => {
-                let place = node.and_then(|node| self.index_of(node));
-                let (anyone, node) = (place.is_none(), place.unwrap_or(0));
-                self.trap = Some(Trap { node, anyone, point, skip, crash, length });
+                self.set_trap(node, point, skip, (Some(crash), length));
             }
+            Act::CrashLoop(node, length, falls) => {
+                self.set_trap(Some(node), Point::BeforeSync, 0, (Some(Crash::Kill), length));
+                self.falls = falls;
+            }
+            Act::PauseAt(node, point, skip, length) => self.set_trap(node, point, skip, (None, length)),
             Act::Damage(node, harm, length) => self.with(node, |world, node| world.damage(node, harm, length)),
             Act::Pause(node, length) => self.with(node, |world, node| world.pause(node, length)),
             Act::Slow(node, step, length) => self.with(node, |world, node| {
@@ -102,12 +105,19 @@ impl World<'_> {
         }
     }
 
-    /// Whether a node is to go down at some point of its work.
+    fn set_trap(&mut self, node: Option<NodeId>, point: Point, skip: u32, (crash, length): (Option<Crash>, u64)) {
+        let place = node.and_then(|node| self.index_of(node));
+        let (anyone, node) = (place.is_none(), place.unwrap_or(0));
+        self.falls.clear();
+        self.trap = Some(Trap { node, anyone, point, skip, crash, length });
+    }
+
+    /// Whether a node is to go down, or to stand still, at some point of its work.
     pub(super) fn has_trap(&self, node: usize) -> bool {
         self.trap.is_some_and(|trap| trap.anyone || trap.node == node)
     }
 
-    /// Whether this is where a node was to go down; counts down the times that it comes there.
+    /// Whether this is where a node was to go down or to stand still; counts down the times that it comes there.
     pub(super) fn is_trapped_at(&mut self, node: usize, point: Point) -> bool {
         match &mut self.trap {
             Some(trap) if (trap.anyone || trap.node == node) && trap.point == point => {
@@ -132,13 +142,36 @@ impl World<'_> {
         }
     }
 
-    /// The node that was to go down goes down.
-    pub(super) fn spring(&mut self) {
-        if let Some(trap) = self.trap.take() {
-            self.trace.event(self.now, b"trap", || format!("FAULT {trap:?}"));
-            self.count(Kind::Point, trap.point.name());
-            self.crash(trap.node, trap.crash, trap.length);
+    /// The node that was to go down goes down, or it stands still; returns whether it is down.
+    pub(super) fn spring(&mut self) -> bool {
+        let Some(trap) = self.trap.take() else { return false };
+        self.trace.event(self.now, b"trap", || format!("FAULT {trap:?}"));
+        match trap.crash {
+            Some(crash) => {
+                self.count(Kind::Point, trap.point.name());
+                self.crash(trap.node, crash, trap.length);
+                let falls = std::mem::take(&mut self.falls);
+                self.relapse_later(trap.node, trap.length, falls);
+            }
+            None => self.pause(trap.node, trap.length),
         }
+        trap.crash.is_some()
+    }
+
+    /// A node goes down again soon after its start, and once more for each that is left.
+    pub(super) fn relapse(&mut self, node: usize, mut falls: Vec<Fall>) {
+        if self.healed {
+            return;
+        }
+        let Fall { crash, down, .. } = falls.remove(0);
+        self.crash(node, crash, down);
+        self.relapse_later(node, down, falls);
+    }
+
+    fn relapse_later(&mut self, node: usize, down: u64, falls: Vec<Fall>) {
+        let Some(next) = falls.first() else { return };
+        let boot = self.nodes[node].boot + 1;
+        self.at(self.now + down + next.up, Event::Relapse { node, boot, falls });
     }
 
     pub(super) fn crash(&mut self, node: usize, crash: Crash, length: u64) {
@@ -211,6 +244,13 @@ impl World<'_> {
         }
         self.nodes[node].paused = false;
         self.nodes[node].mix();
+        if self.rng.chance(50) {
+            // What has lain in sockets comes piece by piece, and the roles work in between; timers are looked at behind it.
+            let boot = self.nodes[node].boot;
+            for (to, input) in self.nodes[node].unread() {
+                self.at(self.now, Event::Echo { node, boot, to, input: Box::new(input) });
+            }
+        }
         self.arm_all(node);
         self.run_node(node);
     }

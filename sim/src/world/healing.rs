@@ -25,6 +25,7 @@ impl World<'_> {
     /// The liveness phase begins: nothing fails any more, and clients finish what they have begun.
     pub(super) fn heal(&mut self) {
         self.trap = None;
+        self.hurry();
         self.nodes.iter_mut().for_each(|node| node.disk.device_mut().relieve());
         let voters = self.find_voters();
         self.healthy = self.draw_healthy(&voters);

@@ -14,7 +14,7 @@ use drachma_protocol::time::{Span, Time};
 use super::*;
 use crate::clock::Drift;
 use crate::coverage::Kind;
-use crate::faults::{Deed, FaultKind};
+use crate::faults::{Deed, Fall, FaultKind};
 use crate::network::NetworkOptions;
 use crate::node::{Birth, Hosted};
 
@@ -180,7 +180,7 @@ fn one_node() -> Swarm {
 fn crash_at(point: Point, crash: Crash, seed: u64) -> Vec<String> {
     let (swarm, fakes) = (one_node(), persister());
     let mut world = World::new(&swarm, &fakes, Checkers::none(), &mut Rng::new(seed), 0);
-    world.trap = Some(Trap { node: 0, anyone: false, point, skip: 0, crash, length: 10_000 });
+    world.trap = Some(Trap { node: 0, anyone: false, point, skip: 0, crash: Some(crash), length: 10_000 });
     world.run();
     fakes.diary.take()
 }
@@ -220,6 +220,19 @@ fn a_crash_before_a_deed_leaves_it_undone_and_one_after_it_does_not() {
     assert!((5..50).contains(&kept), "{kept} of 50 found their record");
 }
 
+#[test]
+fn a_pause_at_a_point_leaves_nothing_undone_and_ends() {
+    let (swarm, fakes) = (one_node(), persister());
+    let mut world = World::new(&swarm, &fakes, Checkers::none(), &mut Rng::new(1), 0);
+    let point = Point::Before(Deed::Append);
+    world.trap = Some(Trap { node: 0, anyone: false, point, skip: 0, crash: None, length: 1_000_000 });
+    world.start(0);
+    until(&mut world, 900_000);
+    assert_eq!(*fakes.diary.borrow(), ["n1 found 0"]);
+    until(&mut world, 1_100_000);
+    assert_eq!(*fakes.diary.borrow(), ["n1 found 0", "n1 persisted 1"]);
+}
+
 /// Lets the world go on until a moment.
 fn until(world: &mut World<'_>, end: u64) {
     while world.queue.next_at().is_some_and(|at| at <= end) {
@@ -249,6 +262,18 @@ fn a_restarted_node_begins_at_time_zero() {
     world.crash(0, Crash::Kill, 1_000);
     until(&mut world, 5_000);
     assert_eq!(*fakes.diary.borrow(), ["1", "1001", "2001", "1", "1001"]);
+}
+
+#[test]
+fn a_crash_loop_ends_with_its_last_fall() {
+    let (swarm, fakes) = (one_node(), clock());
+    let mut world = World::new(&swarm, &fakes, Checkers::none(), &mut Rng::new(1), 0);
+    world.start(0);
+    until(&mut world, 2_500);
+    let fall = Fall { up: 1_500, crash: Crash::Kill, down: 1_000 };
+    world.relapse(0, vec![fall, fall]);
+    until(&mut world, 8_500);
+    assert_eq!(*fakes.diary.borrow(), ["1", "1001", "2001", "1", "1001", "1", "1001", "2001"]);
 }
 
 #[test]

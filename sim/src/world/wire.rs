@@ -15,6 +15,7 @@ use super::{World, name};
 use crate::checkers::Class;
 use crate::coverage::{self, Wire};
 use crate::draw::pick;
+use crate::faults::Point;
 use crate::network::{Arrival, Damage, Endpoint, Link, Stream};
 
 /// How long the rest of a frame may stay away, in microseconds; then the connection is closed.
@@ -45,13 +46,15 @@ impl World<'_> {
             Message::Txn(message) => self.count(coverage::Kind::Txn, message.kind()),
             Message::Local(_) => {}
         }
-        let mut bytes = Vec::new();
-        peer::encode(&mut bytes, from, to, message);
-        self.show_message(from, to, message, bytes.len());
+        let frame = self.frame(|out| peer::encode(out, from, to, message));
+        self.show_message(from, to, message, frame.len());
         let link = (Endpoint::Node(from.node), Endpoint::Node(to.node));
-        self.transmit(link, bytes, || format!("{} -> {} lost {message:?}", name(from), name(to)));
+        self.transmit(link, frame, || format!("{} -> {} lost {message:?}", name(from), name(to)));
         if self.network.misdirects() {
             self.misdirect(from, to, message);
+        }
+        if let Message::Paxos(message) = message {
+            self.mangle(from, to, message);
         }
     }
 
@@ -74,9 +77,28 @@ impl World<'_> {
             _ => (from, Address { role, ..to }),
         };
         self.count(coverage::Kind::Wire, coverage::wire(Wire::Misdirected));
+        let frame = self.frame(|out| peer::encode(out, from, to, message));
+        self.transmit((Endpoint::Node(from.node), Endpoint::Node(to.node)), frame, || "lost astray".to_owned());
+    }
+
+    /// A copy comes with bytes that are no entry of a log, as of a peer whose memory is bad.
+    fn mangle(&mut self, from: Address, to: Address, message: &PaxosMessage) {
+        let mut mangled = message.clone();
+        let entries = match &mut mangled {
+            PaxosMessage::Accept(accept) => std::slice::from_mut(&mut accept.entry),
+            PaxosMessage::Synchronise(synchronise) => synchronise.entries.as_mut_slice(),
+            _ => return,
+        };
+        if entries.is_empty() || !self.network.mangles() {
+            return;
+        }
+        let place = self.rng.below(entries.len() as u64) as usize;
+        let left = self.rng.below(entries[place].len() as u64) as usize;
+        entries[place].truncate(left);
+        self.count(coverage::Kind::Wire, coverage::wire(Wire::Mangled));
         let mut bytes = Vec::new();
-        peer::encode(&mut bytes, from, to, message);
-        self.transmit((Endpoint::Node(from.node), Endpoint::Node(to.node)), bytes, || "lost astray".to_owned());
+        peer::encode(&mut bytes, from, to, &Message::Paxos(mangled));
+        self.transmit((Endpoint::Node(from.node), Endpoint::Node(to.node)), bytes.into(), || "lost mangled".to_owned());
     }
 
     /// An answer to a client leaves its node.
@@ -85,10 +107,9 @@ impl World<'_> {
         if let Response::Refused(refused) = response {
             self.count(coverage::Kind::Refusal, coverage::why(refused.why));
         }
-        let mut bytes = Vec::new();
-        frame::encode(&mut bytes, Kind::Response, to.correlation, response);
+        let frame = self.frame(|out| frame::encode(out, Kind::Response, to.correlation, response));
         let link = (Endpoint::Node(from), Endpoint::Client(to.connection as u32));
-        self.transmit(link, bytes, || format!("{from} -> client {} lost {response:?}", to.connection));
+        self.transmit(link, frame, || format!("{from} -> client {} lost {response:?}", to.connection));
     }
 
     /// A client's request leaves.
@@ -99,13 +120,19 @@ impl World<'_> {
         }
         let found = self.checkers.ask(|checker| checker.on_copy(client, correlation, request));
         self.check(found);
-        let mut bytes = Vec::new();
-        frame::encode(&mut bytes, Kind::Request, correlation, request);
+        let frame = self.frame(|out| frame::encode(out, Kind::Request, correlation, request));
         let link = (Endpoint::Client(client), Endpoint::Node(node));
-        self.transmit(link, bytes, || format!("client {client} -> {node} lost {request:?}"));
+        self.transmit(link, frame, || format!("client {client} -> {node} lost {request:?}"));
     }
 
-    fn transmit(&mut self, link: Link, frame: Vec<u8>, lost: impl FnOnce() -> String) {
+    /// A frame of its exact length, however its encoding grew.
+    fn frame(&mut self, encode: impl FnOnce(&mut Vec<u8>)) -> Bytes {
+        self.scratch.clear();
+        encode(&mut self.scratch);
+        Bytes::copy_from_slice(&self.scratch)
+    }
+
+    fn transmit(&mut self, link: Link, frame: Bytes, lost: impl FnOnce() -> String) {
         let fate = self.network.send(self.now, link.0, link.1);
         if fate.first.is_none() {
             self.trace.event(self.now, b"lost", lost);
@@ -117,7 +144,6 @@ impl World<'_> {
         if fate.second.is_some() {
             self.count(coverage::Kind::Wire, coverage::wire(Wire::Doubled));
         }
-        let frame = Bytes::from(frame);
         for arrival in [fate.first, fate.second].into_iter().flatten() {
             let bytes = match arrival.damage {
                 Damage::None => frame.clone(),
@@ -239,6 +265,9 @@ impl World<'_> {
                 let Some(node) = self.index_of(node) else { return };
                 self.nodes[node].put(to, Input::Request { origin, request });
                 self.run_node(node);
+                if self.nodes[node].is_up() && self.is_trapped_at(node, Point::AfterRequest) {
+                    self.spring();
+                }
             }
             (Came::Response(correlation, response), (Endpoint::Node(node), Endpoint::Client(client))) => {
                 self.trace

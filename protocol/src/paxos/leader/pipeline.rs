@@ -213,6 +213,9 @@ impl Leader {
         if is_planted(Bug::LatePromiseChooses) {
             peer.accepted = promise.chosen.min(length);
         }
+        if is_planted(Bug::OlderAcceptanceCounted) {
+            peer.accepted = promise.length.min(length);
+        }
         self.welcome(node, promise.chosen, 0, effects);
     }
 
@@ -283,7 +286,7 @@ impl Leader {
     pub(super) fn on_accepted(&mut self, node: NodeId, accepted: &Accepted, effects: &mut Effects) {
         let (now, own) = (self.now, self.config.node);
         let State::Leading(leading) = &mut self.state else { return };
-        if leading.ballot != accepted.ballot && !is_planted(Bug::OlderAcceptanceCounted) {
+        if leading.ballot != accepted.ballot {
             return;
         }
         let length = leading.log.length();
