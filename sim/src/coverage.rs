@@ -32,7 +32,7 @@ names! {
         NotLeader, NoQuorum, Overloaded, Moved, UnknownSession, SessionWindow, Expired, Malformed, WrongNode,
     }
     VOTES, vote of VoteKind: { Yes, No(_), Die, Expired, AlreadyCommitted, Moved }
-    COMMANDS, command of CommandKind: { Register, Transfers, Transact, CreateAccounts }
+    COMMANDS, command of CommandKind: { Register, Transfers, Transact, CreateAccounts, Transaction, TransactOver }
     WIRES, wire of Wire: {
         Lost, Doubled, Straggled, Truncated, Corrupted, Swallowed, Reset, Misdirected, Mangled, Echoed,
         Late,

@@ -88,7 +88,7 @@ impl Atomicity {
     }
 
     fn decide(&mut self, group: GroupId, decide: &Decide) -> Verdict {
-        let Decide { txn, attempt, verdict } = *decide;
+        let Decide { txn, attempt, verdict, .. } = *decide;
         let tried = self.tried(txn, attempt);
         tried.decision.get_or_insert(verdict);
         let is_missing = |other: &&GroupId| **other != group && !tried.prepared.contains(other);
@@ -112,7 +112,7 @@ impl Atomicity {
     }
 
     fn resolve(&mut self, group: GroupId, resolve: &Resolve) -> Verdict {
-        let Resolve { txn, attempt, verdict } = *resolve;
+        let Resolve { txn, attempt, verdict, .. } = *resolve;
         if self.coordinator(txn) == Some(group) {
             return Ok(()); // Nobody resolves in the group that decides: without consequence.
         }

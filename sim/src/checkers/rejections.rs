@@ -79,8 +79,9 @@ fn is_true(end: &End<'_>, accounts: &BTreeMap<AccountId, Account>, transfer: &Tr
             let most = both().map(|account| account.debits_posted.max(account.credits_posted)).max();
             most.unwrap_or(0).checked_add(transfer.amount).is_none()
         }
-        // There are no conditions yet, and a conflict speaks of a content that is not in the history under this id.
-        Reason::Condition => false,
+        // A transfer has no conditions and no keys.
+        Reason::Condition | Reason::TooLarge | Reason::NotANumber => false,
+        // A conflict speaks of a content that is not in the history under this id.
         Reason::Fenced | Reason::IdConflict => true,
     }
 }
