@@ -143,6 +143,7 @@ impl Desk {
                 OperatorCall::LeaderStatus(_) => Desk::Role(RoleKind::Leader),
                 OperatorCall::ReplicaStatus(_)
                 | OperatorCall::Accounts(_)
+                | OperatorCall::Keys(_)
                 | OperatorCall::Posted(_)
                 | OperatorCall::PostedDigest(_)
                 | OperatorCall::Log(_)

@@ -14,6 +14,7 @@ mod draw;
 mod files;
 mod ledger;
 mod log;
+mod operations;
 mod roles;
 mod values;
 mod wire;

@@ -8,7 +8,7 @@ use drachma_protocol::ids::{
 };
 use drachma_protocol::ledger::model::{Flags, NewAccount, Reason, Transfer};
 use drachma_protocol::ledger::{Genesis, Limits};
-use drachma_protocol::message::client::{Call, FenceCall, MapCall, ReadCall};
+use drachma_protocol::message::client::{Call, FenceCall, MapCall, QueryCall, ReadCall};
 use drachma_protocol::message::command::{
     Begin, ClientCommand, Command, CommandKind, Content, Decide, Entry, FORMAT, Fence, Forget, LeaderStart, Prepare,
     ReadCommand, Resolve, Verdict,
@@ -103,10 +103,6 @@ impl Draw<'_> {
         TxnId::from(&self.transfer())
     }
 
-    fn txn_of(&mut self, transfer: &Transfer) -> TxnId {
-        if self.once_in(16) { self.txn() } else { transfer.into() }
-    }
-
     fn age(&mut self) -> Age {
         Age { counter: self.number(), id: TransferId(u128::from(self.below(8))) }
     }
@@ -147,10 +143,14 @@ impl Draw<'_> {
             CommandKind::Transact,
             CommandKind::Register,
             CommandKind::CreateAccounts,
+            CommandKind::Transaction,
+            CommandKind::Transaction,
+            CommandKind::TransactOver,
         ]);
         let (count, mut body) = match kind {
             CommandKind::Transfers | CommandKind::Transact => self.array(Draw::transfer),
             CommandKind::CreateAccounts => self.array(Draw::new_account),
+            CommandKind::Transaction | CommandKind::TransactOver => (1, to_vec(&self.raw_transaction()).into()),
             CommandKind::Register => (0, to_vec(&SessionId(u128::from(self.below(6)))).into()),
         };
         if self.once_in(16) {
@@ -176,7 +176,12 @@ impl Draw<'_> {
     /// What a client may ask.
     pub(crate) fn call(&mut self) -> Call {
         let nothing = Nothing {};
-        match self.below(20) {
+        match self.below(22) {
+            20 | 21 => {
+                let operations = (0..self.below(5)).map(|_| self.operation()).collect();
+                let (confirmed, deadline) = (self.once_in(2), self.span());
+                Call::Query(QueryCall { operations, confirmed, deadline, epoch: Epoch(self.number()) })
+            }
             0..=7 => Call::Command(self.client_command()),
             8 | 9 => {
                 let (account, deadline) = (AccountId(u128::from(self.below(14))), self.span());
@@ -209,13 +214,13 @@ impl Draw<'_> {
 
     /// A `Prepare` as any node may send it.
     pub(crate) fn prepare(&mut self) -> Prepare {
-        let transfer = self.transfer();
+        let (txn, action) = self.action();
         Prepare {
-            txn: self.txn_of(&transfer),
+            txn,
             attempt: self.attempt(),
             age: self.age(),
             participants: self.groups(),
-            transfer,
+            action,
             deadline: self.span(),
         }
     }
@@ -247,9 +252,11 @@ impl Draw<'_> {
                     VoteKind::AlreadyCommitted,
                     VoteKind::Moved,
                 ]);
-                TxnMessage::Vote(Vote { txn, attempt, group, vote, counter: self.number() })
+                TxnMessage::Vote(Vote { txn, attempt, group, vote, counter: self.number(), values: self.answers() })
             }
-            4 => TxnMessage::Resolve(Resolve { txn, attempt, verdict: self.verdict() }),
+            4 => {
+                TxnMessage::Resolve(Resolve { txn, attempt, verdict: self.verdict(), values: self.answers() })
+            }
             5 => TxnMessage::Resolved(Resolved { txn, attempt, group }),
             6 => TxnMessage::Inquire(Inquire { txn, attempt, group }),
             _ => {
@@ -264,18 +271,22 @@ impl Draw<'_> {
         match self.below(12) {
             0..=4 => Command::Client(self.client_command()),
             5 => {
-                let Prepare { txn, age, participants, transfer, deadline, .. } = self.prepare();
+                let Prepare { txn, age, participants, action, deadline, .. } = self.prepare();
                 let others = participants.into_iter().filter(|group| *group != OWN).collect();
                 let participants = [vec![OWN], others].concat();
                 let attempt = Attempt { ballot: self.near(leader), number: u64::from(self.below(4)) };
-                Command::Begin(Begin { txn, attempt, age, participants, transfer, deadline })
+                Command::Begin(Begin { txn, attempt, age, participants, action, deadline })
             }
             6 => {
                 let attempt = Attempt { ballot: self.near(leader), number: u64::from(self.below(4)) };
-                Command::Decide(Decide { txn: self.txn(), attempt, verdict: self.verdict() })
+                let (verdict, replies) = (self.verdict(), self.replies());
+                Command::Decide(Decide { txn: self.txn(), attempt, verdict, replies })
             }
             7 | 8 => Command::Prepare(self.prepare()),
-            9 => Command::Resolve(Resolve { txn: self.txn(), attempt: self.attempt(), verdict: self.verdict() }),
+            9 => {
+                let (verdict, values) = (self.verdict(), self.answers());
+                Command::Resolve(Resolve { txn: self.txn(), attempt: self.attempt(), verdict, values })
+            }
             10 => match self.below(3) {
                 0 => {
                     let attempt = Attempt { ballot: self.near(leader), number: u64::from(self.below(4)) };

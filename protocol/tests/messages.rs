@@ -6,18 +6,22 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use drachma_protocol::ids::{Attempt, Ballot, Session, TxnId};
 use drachma_protocol::ledger::model::{
-    Account, BATCH_LIMIT, CreateResult, ItemResult, NewAccount, Posted, Reason, Sides, Transfer,
+    Account, BATCH_LIMIT, Balance, CreateResult, ItemResult, NewAccount, Posted, Reason, Sides, Transfer,
+};
+use drachma_protocol::ledger::operations::{
+    Add, BalanceIs, Condition, KEY_LIMIT, KeyIs, OPERATIONS_LIMIT, Operation, Put, REPLIES_LIMIT, Reply, Rows, Scan,
+    Swap, Swapped, Transaction, VALUE_LIMIT,
 };
 use drachma_protocol::message::client::{
-    Call, CreatedDone, FenceCall, GroupNodes, MapCall, MapDone, NodeAddress, ReadCall, ReadDone, Refused, Request,
-    Response, SettledDone, TransfersDone, Why,
+    Call, CreatedDone, FenceCall, Found, GroupNodes, MapCall, MapDone, NodeAddress, QueryCall, QueryDone, ReadCall,
+    ReadDone, Refused, Request, Response, SettledDone, TransactionDone, TransfersDone, Why,
 };
 use drachma_protocol::message::command::{ClientCommand, CommandKind};
 use drachma_protocol::message::hello::{Caller, Goodbye, Hello, Refusal, Welcome};
 use drachma_protocol::message::operator::{
-    AccountsCall, AccountsPage, ActorStatus, Counter, KindPerformance, LeaderPhase, LeaderStatus, LedgerTotals,
-    LogPage, NodeStatus, Nothing, OperatorAnswer, OperatorCall, OutcomesCall, OutcomesPage, PageCall, PendingPage,
-    PendingRow, Performance, PostedDigest, PostedPage, ReplicaStatus, Totals,
+    AccountsCall, AccountsPage, ActorStatus, Counter, KeysCall, KeysPage, KindPerformance, LeaderPhase, LeaderStatus,
+    LedgerTotals, LogPage, NodeStatus, Nothing, OperatorAnswer, OperatorCall, OutcomesCall, OutcomesPage, PageCall,
+    PendingPage, PendingRow, Performance, PostedDigest, PostedPage, ReplicaStatus, Totals,
 };
 use drachma_protocol::message::{PaxosMessage, TxnMessage};
 use drachma_protocol::placement::map::{AccountRange, Mode, SHARDS_LIMIT, ShardMap};
@@ -112,16 +116,22 @@ fn every_definition_is_the_codes() {
         AccountRange, GroupNodes, NodeAddress, Refused, Nothing, AccountsCall, PageCall, OutcomesCall, LeaderStatus,
         Ballot, ReplicaStatus, NodeStatus, ActorStatus, Counter, AccountsPage, PostedPage, Posted, PostedDigest,
         LogPage, PendingPage, PendingRow, Attempt, Totals, LedgerTotals, OutcomesPage, Performance, KindPerformance,
+        Transaction, KeyIs, BalanceIs, Balance, Put, Add, Swap, Scan, TransactionDone, Rows, Swapped, QueryCall,
+        QueryDone, Found, KeysCall, KeysPage,
     );
-    choices!(definitions, checked, owned, KINDS: Call, Response, Mode, OperatorCall, OperatorAnswer);
+    choices!(definitions, checked, owned, KINDS: Call, Response, Mode, OperatorCall, OperatorAnswer, Condition, Operation, Reply);
     choices!(definitions, checked, named, ALL: Caller, Refusal, CommandKind, Reason, CreateResult, Why, LeaderPhase, Sides);
     // These two are encoded by hand; the vectors have each of their values.
     let results = [("Committed", 0), ("Retry", 64), ("Moved", 65), ("Unavailable", 66), ("Unknown", 67)];
     assert_eq!(cases(&definitions["TransferResult"]), owned(&results));
     assert_eq!(cases(&definitions["Outcome"]), owned(&results[..1]));
     checked.extend(["TransferResult".to_owned(), "Outcome".to_owned()]);
+    // A pair of the two.
+    assert_eq!(definitions["Row"], "[key: Key, value: Value]");
+    assert_eq!(definitions["KeyPlace"], "[shard: ShardId, key: Key]");
+    checked.extend(["Row".to_owned(), "KeyPlace".to_owned()]);
 
-    let numbers = ["u8", "u16", "u32", "u64", "u128"];
+    let numbers = ["u8", "u16", "u32", "u64", "u128", "bytes"];
     let plain = |definition: &String| numbers.contains(&definition.as_str());
     let unchecked: Vec<&String> =
         definitions.iter().filter(|(name, it)| !plain(it) && !checked.contains(*name)).map(|(name, _)| name).collect();
@@ -133,7 +143,7 @@ fn every_type_that_is_used_is_defined() {
     let page = page();
     let definitions = definitions(&page);
     let known = |name: &str| {
-        let basic = ["u8", "u16", "u32", "u64", "u128", "bool", "bytes", "text"];
+        let basic = ["u8", "u16", "u32", "u64", "u128", "i64", "bool", "bytes", "text"];
         basic.contains(&name) || definitions.contains_key(name)
     };
     for (name, definition) in &definitions {
@@ -203,6 +213,11 @@ fn the_limits_are_the_codes() {
     let page = page();
     let section = page.split("## Limits\n").nth(1).unwrap().split("\n## ").next().unwrap();
     assert!(section.contains("| transfers or accounts in a command | 8,190 |") && BATCH_LIMIT == 8190);
+    let operations = "| conditions and operations in a transaction, together | 1,024 |";
+    assert!(section.contains(operations) && OPERATIONS_LIMIT == 1024);
+    assert!(section.contains("| a key | 1 to 1,024 bytes |") && KEY_LIMIT == 1024);
+    assert!(section.contains("| a value | 256 KiB |") && VALUE_LIMIT == 256 << 10);
+    assert!(section.contains("| the replies to a transaction | 2 MiB |") && REPLIES_LIMIT == 2 << 20);
     assert!(section.contains("| shards | 4,096 |") && SHARDS_LIMIT == 4096);
     let limits = drachma_protocol::ledger::Limits::default();
     assert!(section.contains("| sessions of a group | 100,000 |") && limits.sessions == 100_000);

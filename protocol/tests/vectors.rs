@@ -7,11 +7,14 @@ use drachma_protocol::ids::{
     AccountId, ClusterId, Epoch, GroupId, NodeId, Session, SessionId, Slot, TransferId, TxnId,
 };
 use drachma_protocol::ledger::model::{
-    Account, CreateResult, Flags, ItemResult, NewAccount, Outcome, Reason, Transfer, TransferResult,
+    Account, Balance, CreateResult, Flags, ItemResult, NewAccount, Outcome, Reason, Transfer, TransferResult,
+};
+use drachma_protocol::ledger::operations::{
+    Add, BalanceIs, Condition, Key, KeyIs, Operation, Put, Reply, Rows, Scan, Swap, Swapped, Transaction,
 };
 use drachma_protocol::message::client::{
-    Call, CreatedDone, FenceCall, GroupNodes, MapCall, MapDone, NodeAddress, ReadCall, ReadDone, Refused, Request,
-    Response, SettledDone, TransfersDone, Why,
+    Call, CreatedDone, FenceCall, Found, GroupNodes, MapCall, MapDone, NodeAddress, QueryCall, QueryDone, ReadCall,
+    ReadDone, Refused, Request, Response, SettledDone, TransactionDone, TransfersDone, Why,
 };
 use drachma_protocol::message::command::{ClientCommand, CommandKind};
 use drachma_protocol::message::hello::{Caller, Goodbye, Hello, Refusal, Welcome};
@@ -24,9 +27,9 @@ use rmp::Marker;
 use serde_json::{Map, Value, json};
 
 const ABOUT: &str = "Bytes of the wire protocol, see protocol.md. In `value`: an array is an array, a text is a text; \
-                     {\"uint\": \"…\"} is a number from 2^53 up, {\"bin\": \"…\"} a byte string (or a number from 2^64 \
+                     {\"uint\": \"…\"} is a number from 2^53 up, {\"int\": \"…\"} one from -2^31 - 1 down, {\"bin\": \"…\"} a byte string (or a number from 2^64 \
                      up) in hexadecimal digits. `values`: the value and its one form. `frames`: whole frames; `value` \
-                     is the body. `routes`: the shard of an account. `refused`: bytes that are no value of that type.";
+                     is the body. `routes`: the shard of an account or key. `refused`: bytes that are no value of that type.";
 
 // The keys of every object stand in alphabetical order: so it does not matter whether serde_json sorts them.
 
@@ -67,6 +70,9 @@ impl Plain<'_> {
             Marker::U16 => uint(self.number(2)),
             Marker::U32 => uint(self.number(4)),
             Marker::U64 => uint(self.number(8)),
+            Marker::FixNeg(number) => json!(number),
+            Marker::I8 => json!(self.number(1) as u8 as i8),
+            Marker::I64 => json!({ "int": (self.number(8) as i64).to_string() }),
             Marker::FixArray(length) => self.array(usize::from(length)),
             Marker::Array16 => {
                 let length = self.length(2);
@@ -140,6 +146,40 @@ fn largest() -> Transfer {
     }
 }
 
+fn key(text: &str) -> Key {
+    Key::new(text.to_owned()).unwrap()
+}
+
+fn text(text: &str) -> drachma_protocol::ledger::operations::Value {
+    drachma_protocol::ledger::operations::Value::new(text.to_owned()).unwrap()
+}
+
+/// Every condition and every operation once.
+fn transaction() -> Transaction {
+    let balance = |negative, magnitude| Balance { negative, magnitude };
+    let put = |name: &str, value: &str| Put { key: key(name), value: text(value) };
+    Transaction {
+        id: TransferId(0xabc),
+        conditions: vec![
+            Condition::Is(KeyIs { key: key("user/7"), value: None }),
+            Condition::IsNot(KeyIs { key: key("state"), value: Some(text("closed")) }),
+            Condition::AtLeast(BalanceIs { account: AccountId(17), balance: balance(false, 250) }),
+            Condition::AtMost(BalanceIs { account: AccountId(4_211), balance: balance(true, 1) }),
+        ],
+        operations: vec![
+            Operation::Transfer(Transfer { id: TransferId(0), ..transfer() }),
+            Operation::Put(put("user/7", "Ada")),
+            Operation::Delete(key("user/6")),
+            Operation::Append(put("log", "one more")),
+            Operation::Add(Add { key: key("count"), delta: -7 }),
+            Operation::Swap(Swap { left: key("a"), right: key("b") }),
+            Operation::Get(key("state")),
+            Operation::Scan(Scan { from: key("user/1"), to: Some(key("user/9")), limit: 10 }),
+            Operation::Read(AccountId(17)),
+        ],
+    }
+}
+
 fn results() -> Vec<Value> {
     let mut vectors = Vec::new();
     let committed = [("Committed", Outcome::Committed)];
@@ -169,6 +209,10 @@ fn values() -> Vec<Value> {
     let account = NewAccount { id: AccountId(9_001), ledger: 1, code: 7, flags };
     vectors.push(value("[NewAccount]", "the body of CreateAccounts", &vec![account]));
     vectors.push(value("SessionId", "the body of Register", &session().id));
+    for number in [-1, -32, -33, i64::MIN] {
+        vectors.push(value("i64", &format!("{number}"), &number));
+    }
+    vectors.push(value("Transaction", "the body of Transaction and TransactOver", &transaction()));
     vectors.extend(results());
     vectors
 }
@@ -191,6 +235,26 @@ fn command(kind: CommandKind, session: Option<Session>, count: u32, body: Vec<u8
     Call::Command(ClientCommand { kind, session, sequence: 5, deadline, epoch, count, body: body.into() })
 }
 
+fn query() -> Call {
+    let operations = vec![Operation::Get(key("state")), Operation::Read(AccountId(17))];
+    Call::Query(QueryCall { operations, confirmed: true, deadline: Span::from_millis(2000), epoch: Epoch(1) })
+}
+
+/// Every kind of reply.
+fn replies() -> Vec<Reply> {
+    let rows = vec![(key("user/7"), text("Ada"))];
+    vec![
+        Reply::Done(Nothing {}),
+        Reply::Value(Some(text("open"))),
+        Reply::Value(None),
+        Reply::Account(Account { id: AccountId(17), ledger: 1, code: 1, credits_posted: 250, ..Account::default() }),
+        Reply::Rows(Rows { rows, next: Some(key("user/8")) }),
+        Reply::Number(-7),
+        Reply::Length(8),
+        Reply::Swapped(Swapped { left: Some(text("x")), right: None }),
+    ]
+}
+
 fn requests() -> Vec<Value> {
     let txn = TxnId { id: TransferId(1), first: AccountId(17) };
     let deadline = Span::from_millis(2000);
@@ -208,6 +272,8 @@ fn requests() -> Vec<Value> {
         ("register a session", 1, register),
         ("a transfer within a group", 1, command(CommandKind::Transfers, None, 1, to_vec(&vec![transfer()]))),
         ("a transfer across groups", 1, command(CommandKind::Transact, None, 1, to_vec(&vec![transfer()]))),
+        ("a transaction over groups", 1, command(CommandKind::TransactOver, None, 1, to_vec(&transaction()))),
+        ("a read of keys", 1, query()),
         ("a new account", 1, command(CommandKind::CreateAccounts, Some(session()), 1, to_vec(&vec![account]))),
         ("read an account", 2, Call::Read(ReadCall { account: AccountId(4_211), deadline, epoch: Epoch(1) })),
         ("fence an id", 1, Call::Fence(FenceCall { txn, deadline })),
@@ -237,6 +303,10 @@ fn map() -> MapDone {
     }
 }
 
+fn found() -> Vec<Found> {
+    replies().into_iter().take(2).map(|reply| Found { reply, version: Slot(1200) }).collect()
+}
+
 fn responses() -> Vec<Value> {
     let item = |index, result, replayed| ItemResult { index, result, replayed };
     let rejected = TransferResult::Done(Outcome::Rejected(Reason::ExceedsCredits));
@@ -258,6 +328,24 @@ fn responses() -> Vec<Value> {
         ("no outcome", Response::Settled(SettledDone { outcome: None })),
         ("the map", Response::Map(map())),
         ("another node leads", Response::Refused(refused)),
+        (
+            "a transaction has committed",
+            Response::Transaction(TransactionDone {
+                result: TransferResult::Done(Outcome::Committed),
+                replayed: false,
+                replies: Some(replies()),
+            }),
+        ),
+        (
+            "a condition of a transaction does not hold",
+            Response::Transaction(TransactionDone {
+                result: TransferResult::Done(Outcome::Rejected(Reason::Condition)),
+                replayed: true,
+                replies: None,
+            }),
+        ),
+        ("keys and accounts of a group", Response::Queried(QueryDone { slot: Slot(1234), found: Some(found()) })),
+        ("something is in doubt", Response::Queried(QueryDone { slot: Slot(1234), found: None })),
     ];
     (1..).zip(&responses).map(|(number, (name, body))| whole(name, Kind::Response, number, body)).collect()
 }
@@ -286,7 +374,11 @@ fn routes() -> Vec<Value> {
         let shard = map.shard_of(AccountId(account)).map(|shard| shard.0);
         json!({ "account": account.to_string(), "map": plain(&to_vec(map)), "shard": shard })
     };
-    [&ranges, &hashed].into_iter().flat_map(|map| accounts.map(|account| route(map, account))).collect()
+    let keys = ["a", "user", "user/7", "user/8", "/", "\u{20ac}/x"];
+    let of_key = |map: &ShardMap, text: &str| json!({ "key": text, "map": plain(&to_vec(map)), "shard": map.shard_of_key(&key(text)).0 });
+    let both = [&ranges, &hashed].into_iter();
+    both.flat_map(|map| accounts.map(|account| route(map, account)).into_iter().chain(keys.map(|k| of_key(map, k))))
+        .collect()
 }
 
 /// Bytes that must be refused, and by which type.
@@ -319,9 +411,14 @@ fn refused() -> Vec<Value> {
         refuse::<MapCall>("MapCall", "a field too many", "920101"),
         refuse::<MapCall>("MapCall", "a field too few", "90"),
         refuse::<MapCall>("MapCall", "a map for a record", "81a565706f636801"),
-        refuse::<Call>("Call", "an unknown tag", "920790"),
+        refuse::<Call>("Call", "an unknown tag", "920890"),
         refuse::<Flags>("Flags", "an unknown flag", "10"),
-        refuse::<Outcome>("Outcome", "an unknown reason", "0c"),
+        refuse::<Outcome>("Outcome", "an unknown reason", "0e"),
+        refuse::<Key>("Key", "an empty key", "c400"),
+        refuse::<i64>("i64", "-1 in two bytes", "d0ff"),
+        refuse::<i64>("i64", "7 as a signed number", "d007"),
+        refuse::<Transaction>("Transaction", "without conditions and operations", "93019090"),
+        refuse::<Transaction>("Transaction", "a key swapped with itself", "93019091920692c40161c40161"),
         refuse::<Outcome>("Outcome", "Retry is no outcome", "40"),
         refuse::<TransferResult>("TransferResult", "an unknown result", "44"),
     ];

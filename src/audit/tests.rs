@@ -16,6 +16,8 @@ fn totals(sent: u128, received: u128) -> Totals {
         digest: 0xd1,
         accounts: 10,
         posted: 6,
+        keys: 0,
+        key_bytes: 0,
         ids: 7,
         in_doubt: 0,
         coordinated: 0,

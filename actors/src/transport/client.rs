@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use drachma_protocol::ids::{Origin, TxnId};
 use drachma_protocol::ledger::model::{Account, BATCH_LIMIT, Outcome, Posted};
+use drachma_protocol::ledger::operations::{Operation, REPLIES_LIMIT, VALUE_LIMIT};
 use drachma_protocol::message::client::{Call, Request, Response, Why};
 use drachma_protocol::message::hello::{Goodbye, Refusal};
 use drachma_protocol::message::operator::{OperatorCall, PendingRow};
@@ -58,11 +59,22 @@ pub(crate) struct Shared {
 fn room(call: &Call) -> usize {
     let rows = |limit: u32| (limit as usize).min(BATCH_LIMIT);
     match call {
+        Call::Operator(OperatorCall::Keys(_)) => REPLIES_LIMIT,
+        Call::Query(query) => query.operations.iter().map(most_of).sum::<usize>().min(REPLIES_LIMIT),
         Call::Operator(OperatorCall::Accounts(call)) => rows(call.limit) * size_of::<Account>(),
         Call::Operator(OperatorCall::Posted(call)) => rows(call.limit) * size_of::<Posted>(),
         Call::Operator(OperatorCall::Pending(_)) => PENDING * size_of::<PendingRow>(),
         Call::Operator(OperatorCall::Outcomes(call)) => call.ids.len() * size_of::<(TxnId, Option<Outcome>)>(),
         _ => 0,
+    }
+}
+
+/// The most that an operation of a query can find.
+fn most_of(operation: &Operation) -> usize {
+    match operation {
+        Operation::Get(_) => VALUE_LIMIT,
+        Operation::Scan(_) => REPLIES_LIMIT / 2,
+        _ => size_of::<Account>(),
     }
 }
 

@@ -239,10 +239,26 @@ impl Ledger {
                 }
                 Err(why) => outputs.push(client(place, CommandResult::Refused(why))),
             },
-            Command::Begin(begin) => self.begin_transaction(begin, outputs),
-            Command::Prepare(prepare) => self.prepare_transaction(prepare, outputs),
-            Command::Decide(decide) => self.decide_transaction(decide, outputs),
-            Command::Resolve(resolve) => self.resolve_transaction(resolve, outputs),
+            Command::Begin(begin) => {
+                let work = begin.action.len();
+                self.begin_transaction(begin, outputs);
+                return rest_of(work);
+            }
+            Command::Prepare(prepare) => {
+                let work = prepare.action.len();
+                self.prepare_transaction(prepare, outputs);
+                return rest_of(work);
+            }
+            Command::Decide(decide) => {
+                let work = decide.replies.len();
+                self.decide_transaction(decide, outputs);
+                return rest_of(work);
+            }
+            Command::Resolve(resolve) => {
+                let work = self.transactions.held_operations(resolve.txn);
+                self.resolve_transaction(resolve, outputs);
+                return rest_of(work);
+            }
             Command::Forget(forget) => return Some(Job::Forget(forget.ended.into_iter())),
             Command::Read(read) => self.read_in_turn(read, outputs),
             Command::Fence(fence) => {

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use super::Ledger;
 use super::accounts::{Place, Whereabouts};
-use super::model::{Reason, Sides, Transfer};
+use super::model::{Outcome, Reason, Sides, Transfer};
 use super::operations::{
     Action, Answered, Condition, Key, Operation, REPLIES_LIMIT, Reply, Swap, Swapped, Transaction, Value,
 };
 use super::transfers::Post;
 use crate::ids::{AccountId, TransferId, TxnId};
 use crate::message::operator::Nothing;
+use crate::wire::codec::to_vec;
 
 /// What a transaction would do to the keys of this group.
 #[derive(Default)]
@@ -135,6 +136,7 @@ impl Ledger {
     /// Carries out a transaction, as far as it concerns this group. `values`: what the keys of its swaps held.
     pub(super) fn execute(
         &mut self,
+        txn: TxnId,
         transaction: &Transaction,
         mut writes: BTreeMap<Key, Option<Value>>,
         values: &[Answered],
@@ -155,32 +157,44 @@ impl Ledger {
             Whereabouts::Here(place) => Some(place),
             _ => None,
         };
-        let posts: Vec<Post> = transaction
-            .transfers()
-            .filter_map(|transfer| Post::new(*transfer, transfer.digest(), place(transfer.debit), place(transfer.credit)))
-            .collect();
+        let post = |(index, operation): (usize, &Operation)| {
+            let Operation::Transfer(transfer) = operation else { return None };
+            let id = if transfer.id == TransferId(0) { unnamed(txn, index) } else { transfer.id };
+            let transfer = Transfer { id, ..*transfer };
+            Post::new(transfer, transfer.digest(), place(transfer.debit), place(transfer.credit))
+        };
+        let posts: Vec<Post> = transaction.operations.iter().enumerate().filter_map(post).collect();
         self.post_all(&posts);
-        for post in &posts {
-            self.register(post);
+        for id in self.inner_transfers(transaction) {
+            self.register(&id);
         }
     }
 
     /// A transfer within a transaction has taken effect under its own id, too (hazard A11).
-    fn register(&mut self, post: &Post) {
-        if let (true, Some(place)) = (post.transfer.id != TransferId(0), post.debit) {
+    fn register(&mut self, transfer: &Transfer) {
+        if let Whereabouts::Here(place) = self.accounts.whereabouts(transfer.debit) {
             let shard = Some(self.accounts.shard(place));
-            let txn = TxnId::from(&post.transfer);
-            self.ids.record(txn, Some(post.digest), super::model::Outcome::Committed, shard);
+            self.ids.record(TxnId::from(transfer), Some(transfer.digest()), Outcome::Committed, shard);
         }
+    }
+
+    /// The transfers within a transaction that have ids, which live here.
+    fn inner_transfers(&self, transaction: &Transaction) -> Vec<Transfer> {
+        let here = |transfer: &&Transfer| matches!(self.accounts.whereabouts(transfer.debit), Whereabouts::Here(_));
+        let named = |transfer: &&Transfer| transfer.id != TransferId(0);
+        transaction.transfers().filter(named).filter(here).copied().collect()
     }
 
     /// The ids of the transfers within a transaction that live here.
     pub(super) fn inner_ids(&self, action: &Action) -> Vec<TxnId> {
         let Some(transaction) = action.transaction() else { return Vec::new() };
-        let here = |transfer: &&Transfer| matches!(self.accounts.whereabouts(transfer.debit), Whereabouts::Here(_));
-        let own = |transfer: &&Transfer| transfer.id != TransferId(0);
-        transaction.transfers().filter(own).filter(here).map(TxnId::from).collect()
+        self.inner_transfers(transaction).iter().map(TxnId::from).collect()
     }
+}
+
+/// The id under which a transfer without one is posted: the same in both groups, and no other's.
+fn unnamed(txn: TxnId, index: usize) -> TransferId {
+    TransferId(xxhash_rust::xxh3::xxh3_128(&to_vec(&(txn, index as u64))))
 }
 
 /// What the keys of a swap held.

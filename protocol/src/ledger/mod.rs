@@ -72,8 +72,8 @@ use operations::{Operation, REPLIES_LIMIT, Reply, Scan};
 use output::Output;
 use posted::PostedLog;
 use queue::{Queue, Wake};
-use replies::Replies;
 use records::{Coordinated, InDoubt};
+use replies::Replies;
 use sessions::Sessions;
 use transactions::Transactions;
 use versions::Versions;
@@ -326,7 +326,9 @@ impl Ledger {
                 Operation::Get(key) if self.owns(key) && !self.locks.is_in_doubt(&Lock::Shared(key.clone())) => {
                     Found { reply: Reply::Value(self.value(key).cloned()), version: self.versions.of_key(key) }
                 }
-                Operation::Scan(scan) if self.owns(&scan.from) && !self.locks.is_in_doubt(&Lock::Range(scan.clone())) => {
+                Operation::Scan(scan)
+                    if self.owns(&scan.from) && !self.locks.is_in_doubt(&Lock::Range(scan.clone())) =>
+                {
                     let rows = self.keys.scan(self.accounts.map().shard_of_key(&scan.from), scan);
                     Found { reply: Reply::Rows(rows), version: self.versions.of_part(&scan.from) }
                 }

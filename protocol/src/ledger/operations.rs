@@ -562,6 +562,14 @@ impl Action {
         }
     }
 
+    /// How many conditions and operations it has.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Action::Transfer(_) => 1,
+            Action::Transaction(transaction) => transaction.conditions.len() + transaction.operations.len(),
+        }
+    }
+
     /// About how many bytes it has.
     pub(crate) fn bytes(&self) -> usize {
         match self {

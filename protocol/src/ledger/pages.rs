@@ -8,10 +8,12 @@ use super::Ledger;
 use super::accounts::{NO_TRANSFER, Place};
 use super::digest::Sum;
 use super::model::BATCH_LIMIT;
+use super::operations::{REPLIES_LIMIT, ROW_BYTES};
 use super::queue::{Lane, Waiter, Waiting};
 use crate::ids::AccountId;
 use crate::message::operator::{
-    AccountsCall, AccountsPage, LedgerTotals, PageCall, PendingPage, PendingRow, PostedDigest, PostedPage, Totals,
+    AccountsCall, AccountsPage, KeysCall, KeysPage, LedgerTotals, PageCall, PendingPage, PendingRow, PostedDigest,
+    PostedPage, Totals,
 };
 use crate::wire::codec::Encode;
 
@@ -72,6 +74,21 @@ impl Ledger {
         PostedDigest { digest: hash.digest128(), rows, total: self.posted.len(), applied: self.applied }
     }
 
+    /// A page of keys, shard by shard, in order: whatever was asked for, not more than an answer may have.
+    pub fn keys_page(&self, call: &KeysCall) -> KeysPage {
+        let mut page = KeysPage { rows: Vec::new(), next: None, applied: self.applied };
+        let (limit, mut bytes) = ((call.limit as usize).min(PAGE_LIMIT), 0);
+        for (shard, key, value) in self.keys.from(call.shard, call.from.as_ref()) {
+            bytes += ROW_BYTES + key.as_bytes().len() + value.as_bytes().len();
+            if page.rows.len() == limit || bytes > REPLIES_LIMIT {
+                page.next = Some((shard, key.clone()));
+                break;
+            }
+            page.rows.push((key.clone(), value.clone()));
+        }
+        page
+    }
+
     /// What is in doubt or waits for its vote: at most 1,000 of it.
     pub fn pending_page(&self) -> PendingPage {
         let rows = self.transactions.in_doubt().take(PENDING_LIMIT).map(|row| PendingRow {
@@ -123,6 +140,8 @@ impl Ledger {
             digest: sum.total(),
             accounts: self.accounts.len() as u64,
             posted: self.posted.len(),
+            keys: self.keys.len(),
+            key_bytes: self.keys.bytes(),
             ids: self.ids.len() as u64,
             in_doubt: self.transactions.prepared_len() as u64,
             coordinated: self.transactions.records_len() as u64,

@@ -115,7 +115,7 @@ impl Ledger {
             Ok(examined) => examined,
             Err(reason) => return self.in_trouble(txn, digest, transaction, &Trouble::Never(reason)),
         };
-        self.execute(transaction, examined.writes, &examined.answers);
+        self.execute(txn, transaction, examined.writes, &examined.answers);
         let replies = replies_of(transaction, examined.answers);
         if transaction.writes() {
             self.record(txn, Some(digest), Outcome::Committed, &Effects::default());

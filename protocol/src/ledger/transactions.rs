@@ -107,6 +107,11 @@ impl Transactions {
         })
     }
 
+    /// How many operations something has that is held under an id.
+    pub(super) fn held_operations(&self, txn: TxnId) -> usize {
+        self.held.get(&txn).map_or(0, |held| held.action.len())
+    }
+
     /// How many have voted yes and are not resolved.
     pub(super) fn prepared_len(&self) -> usize {
         self.prepared.values().sum()
@@ -533,7 +538,12 @@ impl Ledger {
             }
             Verdict::Abort => TransferResult::Retry,
             Verdict::Reject(reason) => {
-                self.record_rejection(txn, Some(digest), reason, &held.map(|held| held.needs.effects).unwrap_or_default());
+                self.record_rejection(
+                    txn,
+                    Some(digest),
+                    reason,
+                    &held.map(|held| held.needs.effects).unwrap_or_default(),
+                );
                 TransferResult::Done(Outcome::Rejected(reason))
             }
         };
@@ -553,7 +563,7 @@ impl Ledger {
             }
             Action::Transaction(transaction) => {
                 let examined = self.examine(transaction).expect("what was prepared can be carried out");
-                self.execute(transaction, examined.writes, swapped);
+                self.execute(held.txn, transaction, examined.writes, swapped);
             }
         }
         if is_planted(Bug::OutcomeForgotten) && held.coordinator != self.group {

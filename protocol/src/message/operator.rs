@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 
-use crate::ids::{Attempt, Ballot, Epoch, GroupId, NodeId, Slot, TxnId};
+use crate::ids::{Attempt, Ballot, Epoch, GroupId, NodeId, ShardId, Slot, TxnId};
 use crate::ledger::model::{Account, Outcome, Posted};
+use crate::ledger::operations::{Key, Value};
 use crate::time::LogTime;
 use crate::wire::codec::{wire_enum, wire_struct, wire_tags};
 
@@ -32,10 +33,12 @@ pub enum OperatorCall {
     Outcomes(OutcomesCall),
     /// Rates and latencies since the last such call. To `g0`.
     Performance(Nothing),
+    /// A page of keys. To a group.
+    Keys(KeysCall),
 }
 wire_enum!(OperatorCall {
     1 => LeaderStatus, 2 => ReplicaStatus, 3 => NodeStatus, 4 => Accounts, 5 => Posted, 6 => PostedDigest, 7 => Log,
-    8 => Pending, 9 => Totals, 10 => Outcomes, 11 => Performance,
+    8 => Pending, 9 => Totals, 10 => Outcomes, 11 => Performance, 13 => Keys,
 });
 
 /// One answer.
@@ -63,11 +66,37 @@ pub enum OperatorAnswer {
     Outcomes(OutcomesPage),
     /// To `Performance`.
     Performance(Performance),
+    /// To `Keys`.
+    Keys(KeysPage),
 }
 wire_enum!(OperatorAnswer {
     1 => LeaderStatus, 2 => ReplicaStatus, 3 => NodeStatus, 4 => Accounts, 5 => Posted, 6 => PostedDigest, 7 => Log,
-    8 => Pending, 9 => Totals, 10 => Outcomes, 11 => Performance,
+    8 => Pending, 9 => Totals, 10 => Outcomes, 11 => Performance, 13 => Keys,
 });
+
+/// Which keys.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct KeysCall {
+    /// The shard to go on in, by its number; shards follow each other.
+    pub shard: ShardId,
+    /// The key of that shard to go on at; nothing: its first.
+    pub from: Option<Key>,
+    /// At most so many.
+    pub limit: u32,
+}
+wire_struct!(KeysCall { shard, from, limit });
+
+/// A page of keys, shard by shard, in order. It may be shorter than the limit and have a next one.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct KeysPage {
+    /// Keys and values.
+    pub rows: Vec<(Key, Value)>,
+    /// Where to go on.
+    pub next: Option<(ShardId, Key)>,
+    /// The replica's applied length.
+    pub applied: Slot,
+}
+wire_struct!(KeysPage { rows, next, applied });
 
 /// No arguments.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -285,6 +314,10 @@ pub struct Totals {
     pub accounts: u64,
     /// Posted transfers.
     pub posted: u64,
+    /// Keys.
+    pub keys: u64,
+    /// The bytes of all keys and values.
+    pub key_bytes: u64,
     /// Ids with an outcome.
     pub ids: u64,
     /// Transactions in doubt.
@@ -298,7 +331,20 @@ pub struct Totals {
     /// The version of the shard map.
     pub epoch: Epoch,
 }
-wire_struct!(Totals { applied, digest, accounts, posted, ids, in_doubt, coordinated, waiting, ledgers, epoch });
+wire_struct!(Totals {
+    applied,
+    digest,
+    accounts,
+    posted,
+    keys,
+    key_bytes,
+    ids,
+    in_doubt,
+    coordinated,
+    waiting,
+    ledgers,
+    epoch,
+});
 
 /// The sums of one ledger in one group, modulo 2^128: debits less credits equals sent less received.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]

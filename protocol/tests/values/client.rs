@@ -6,16 +6,16 @@ use drachma_protocol::message::client::{
     ReadDone, Refused, Request, Response, SettledDone, TransactionDone, TransfersDone, Why,
 };
 use drachma_protocol::message::operator::{
-    AccountsCall, AccountsPage, ActorStatus, Counter, KindPerformance, LeaderPhase, LeaderStatus, LedgerTotals,
-    LogPage, NodeStatus, Nothing, OperatorAnswer, OperatorCall, OutcomesCall, OutcomesPage, PageCall, PendingPage,
-    PendingRow, Performance, PostedDigest, PostedPage, ReplicaStatus, Totals,
+    AccountsCall, AccountsPage, ActorStatus, Counter, KeysCall, KeysPage, KindPerformance, LeaderPhase, LeaderStatus,
+    LedgerTotals, LogPage, NodeStatus, Nothing, OperatorAnswer, OperatorCall, OutcomesCall, OutcomesPage, PageCall,
+    PendingPage, PendingRow, Performance, PostedDigest, PostedPage, ReplicaStatus, Totals,
 };
 use drachma_protocol::placement::map::{AccountRange, Mode, ShardMap};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
-use super::operations::{operation, reply};
+use super::operations::{key, operation, reply, row};
 use super::*;
 
 prop_compose! {
@@ -74,6 +74,11 @@ fn operator_call() -> impl Strategy<Value = OperatorCall> {
         Just(OperatorCall::Totals(Nothing {})),
         vec(txn(), 0..20).prop_map(|ids| OperatorCall::Outcomes(OutcomesCall { ids })),
         Just(OperatorCall::Performance(Nothing {})),
+        (shard(), option::of(key()), u32s()).prop_map(|(shard, from, limit)| OperatorCall::Keys(KeysCall {
+            shard,
+            from,
+            limit
+        })),
     ]
 }
 
@@ -110,7 +115,11 @@ fn transfer_result() -> impl Strategy<Value = TransferResult> {
 }
 
 fn item_result() -> impl Strategy<Value = ItemResult> {
-    (u32s(), transfer_result(), any::<bool>()).prop_map(|(index, result, replayed)| ItemResult { index, result, replayed })
+    (u32s(), transfer_result(), any::<bool>()).prop_map(|(index, result, replayed)| ItemResult {
+        index,
+        result,
+        replayed,
+    })
 }
 
 prop_compose! {
@@ -157,6 +166,8 @@ fn operator_answer() -> impl Strategy<Value = OperatorAnswer> {
             OperatorAnswer::Pending(PendingPage { rows, total, waiting, time })
         }),
         totals().prop_map(OperatorAnswer::Totals),
+        (vec(row(), 0..4), option::of((shard(), key())), slot())
+            .prop_map(|(rows, next, applied)| OperatorAnswer::Keys(KeysPage { rows, next, applied })),
         (vec(option::of(outcome()), 0..20), slot())
             .prop_map(|(outcomes, applied)| OperatorAnswer::Outcomes(OutcomesPage { outcomes, applied })),
         (u64s(), vec(kind_performance(), 0..5))
@@ -215,11 +226,13 @@ prop_compose! {
 
 prop_compose! {
     fn totals()(
-        applied in slot(), digest in u128s(), (accounts, posted, ids) in (u64s(), u64s(), u64s()),
+        applied in slot(), digest in u128s(), (accounts, posted, ids) in (u64s(), u64s(), u64s()), (keys, key_bytes) in (u64s(), u64s()),
         (in_doubt, coordinated, waiting) in (u64s(), u64s(), u64s()), ledgers in vec(ledger_totals(), 0..3),
         epoch in epoch(),
     ) -> Totals {
-        Totals { applied, digest, accounts, posted, ids, in_doubt, coordinated, waiting, ledgers, epoch }
+        Totals {
+            applied, digest, accounts, posted, keys, key_bytes, ids, in_doubt, coordinated, waiting, ledgers, epoch,
+        }
     }
 }
 

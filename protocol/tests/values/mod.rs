@@ -7,7 +7,7 @@ mod operations;
 use bytes::Bytes;
 use drachma_protocol::ids::{
     AccountId, Age, Attempt, Ballot, ClusterId, DirectoryId, Epoch, GroupId, NodeId, ReplicaId, Session, SessionId,
-    Slot, TransferId, TxnId,
+    ShardId, Slot, TransferId, TxnId,
 };
 use drachma_protocol::ledger::model::{Flags, Outcome, Reason, Transfer};
 use drachma_protocol::message::hello::{Caller, Goodbye, Hello, Refusal, Welcome};
@@ -16,7 +16,6 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
-pub(crate) use operations::transaction;
 pub(crate) use client::{request, response};
 pub(crate) use group::{client_command, entry, paxos_message, txn_message};
 
@@ -63,6 +62,7 @@ ids! {
     group_id: u16s => GroupId,
     replica: u32s => ReplicaId,
     epoch: u64s => Epoch,
+    shard: u16s => ShardId,
     slot: u64s => Slot,
     account_id: u128s => AccountId,
     transfer_id: u128s => TransferId,

@@ -12,7 +12,7 @@ use proptest::prelude::*;
 
 use super::{account_id, transfer, transfer_id, u32s, u64s, u128s};
 
-fn key() -> impl Strategy<Value = Key> {
+pub(crate) fn key() -> impl Strategy<Value = Key> {
     let bytes = prop_oneof![vec(any::<u8>(), 1..40), "[a-c]{1,2}/[a-c]{0,2}".prop_map(String::into_bytes)];
     bytes.prop_map(|bytes| Key::new(bytes).expect("short enough"))
 }
@@ -35,13 +35,13 @@ fn balance() -> impl Strategy<Value = Balance> {
 }
 
 fn condition() -> impl Strategy<Value = Condition> {
-    let of_key = (key(), option::of(value())).prop_map(|(key, value)| KeyIs { key, value });
-    let of_balance = (account_id(), balance()).prop_map(|(account, balance)| BalanceIs { account, balance });
+    let of_key = || (key(), option::of(value())).prop_map(|(key, value)| KeyIs { key, value });
+    let of_balance = || (account_id(), balance()).prop_map(|(account, balance)| BalanceIs { account, balance });
     prop_oneof![
-        of_key.clone().prop_map(Condition::Is),
-        of_key.prop_map(Condition::IsNot),
-        of_balance.clone().prop_map(Condition::AtLeast),
-        of_balance.prop_map(Condition::AtMost),
+        of_key().prop_map(Condition::Is),
+        of_key().prop_map(Condition::IsNot),
+        of_balance().prop_map(Condition::AtLeast),
+        of_balance().prop_map(Condition::AtMost),
     ]
 }
 
@@ -72,16 +72,13 @@ pub(crate) fn action() -> impl Strategy<Value = Action> {
     prop_oneof![transfer().prop_map(Action::from), transaction().prop_map(Action::from)]
 }
 
-fn row() -> impl Strategy<Value = (Key, Value)> {
+pub(crate) fn row() -> impl Strategy<Value = (Key, Value)> {
     (key(), value())
 }
 
 pub(crate) fn reply() -> impl Strategy<Value = Reply> {
-    let account = (account_id(), u128s()).prop_map(|(id, credits_posted)| Account {
-        id,
-        credits_posted,
-        ..Account::default()
-    });
+    let account =
+        (account_id(), u128s()).prop_map(|(id, credits_posted)| Account { id, credits_posted, ..Account::default() });
     prop_oneof![
         Just(Reply::Done(Nothing {})),
         option::of(value()).prop_map(Reply::Value),
@@ -89,8 +86,7 @@ pub(crate) fn reply() -> impl Strategy<Value = Reply> {
         (vec(row(), 0..4), option::of(key())).prop_map(|(rows, next)| Reply::Rows(Rows { rows, next })),
         delta().prop_map(Reply::Number),
         u64s().prop_map(Reply::Length),
-        (option::of(value()), option::of(value()))
-            .prop_map(|(left, right)| Reply::Swapped(Swapped { left, right })),
+        (option::of(value()), option::of(value())).prop_map(|(left, right)| Reply::Swapped(Swapped { left, right })),
     ]
 }
 

@@ -20,6 +20,7 @@ impl Replica {
         let answer = match call {
             OperatorCall::ReplicaStatus(_) => OperatorAnswer::ReplicaStatus(self.status()),
             OperatorCall::Accounts(call) => OperatorAnswer::Accounts(self.ledger.accounts_page(&call)),
+            OperatorCall::Keys(call) => OperatorAnswer::Keys(self.ledger.keys_page(&call)),
             OperatorCall::Posted(call) => OperatorAnswer::Posted(self.ledger.posted_page(&call)),
             OperatorCall::PostedDigest(call) => OperatorAnswer::PostedDigest(self.ledger.posted_digest(&call)),
             OperatorCall::Pending(_) => OperatorAnswer::Pending(self.ledger.pending_page()),

@@ -67,6 +67,8 @@ fn totals(applied: u64) -> Totals {
         digest: 0,
         accounts: 5,
         posted: 0,
+        keys: 0,
+        key_bytes: 0,
         ids: 0,
         in_doubt: 0,
         coordinated: 0,
