@@ -39,7 +39,7 @@ impl PartId {
 
 impl Lock {
     /// The key, or the first of the range.
-    fn key(&self) -> &Key {
+    pub(super) fn key(&self) -> &Key {
         match self {
             Lock::Shared(key) | Lock::Exclusive(key) => key,
             Lock::Range(scan) => &scan.from,

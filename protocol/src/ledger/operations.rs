@@ -505,7 +505,12 @@ impl Transaction {
                 Operation::Scan(Scan { from, to: Some(to), .. }) if from.part() != to.part() => {
                     return Some("a scan within the keys that share the part before the first `/`");
                 }
-                Operation::Transfer(transfer) if transfer.id != TransferId(0) => ids.push(TxnId::from(transfer)),
+                Operation::Transfer(transfer) if transfer.id == TransferId(0) => {}
+                // Both would be recorded, perhaps under one identity.
+                Operation::Transfer(transfer) if transfer.id == self.id => {
+                    return Some("transfers with ids of their own, or with id 0, not with the transaction's");
+                }
+                Operation::Transfer(transfer) => ids.push(TxnId::from(transfer)),
                 _ => {}
             }
         }

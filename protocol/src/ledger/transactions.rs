@@ -569,7 +569,7 @@ impl Ledger {
         if is_planted(Bug::OutcomeForgotten) && held.coordinator != self.group {
             return;
         }
-        self.record(held.txn, Some(held.digest), Outcome::Committed, &held.needs.effects);
+        self.record_at(held.txn, Some(held.digest), Outcome::Committed, &held.needs);
     }
 
     /// A conflict speaks of one content only, so it is not the id's outcome.

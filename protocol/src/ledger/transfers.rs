@@ -169,6 +169,17 @@ impl Ledger {
         self.ids.record(txn, digest, outcome, shard);
     }
 
+    /// As [`Ledger::record`], of what may touch only keys here.
+    pub(super) fn record_at(&mut self, txn: TxnId, digest: Option<u128>, outcome: Outcome, needs: &Footprint) {
+        match (needs.effects.as_slice(), needs.locks().first()) {
+            ([], Some(lock)) => {
+                let shard = self.accounts.map().shard_of_key(lock.key());
+                self.ids.record(txn, digest, outcome, Some(shard));
+            }
+            _ => self.record(txn, digest, outcome, &needs.effects),
+        }
+    }
+
     /// The effects of a transfer both of whose accounts must be here.
     fn effects_within(&self, transfer: &Transfer, debit: Whereabouts) -> Result<Effects, Trouble> {
         check_content(transfer)?;

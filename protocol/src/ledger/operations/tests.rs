@@ -83,6 +83,7 @@ fn transfers_within_a_transaction_have_different_ids_or_none() {
     assert!(decodes(&transaction(vec![transfer(5, 2), transfer(6, 2)])));
     assert!(decodes(&transaction(vec![transfer(0, 2), transfer(0, 3)])));
     assert!(!decodes(&transaction(vec![transfer(5, 2), transfer(5, 3)])));
+    assert!(!decodes(&transaction(vec![transfer(1, 2)])), "that is the transaction's own id");
 }
 
 #[test]
