@@ -5,7 +5,7 @@
 //! write. What concerns the node itself (the map, counts, latencies) it answers on its own.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -14,9 +14,9 @@ use drachma_protocol::ids::{GroupId, NodeId, Origin};
 use drachma_protocol::message::client::{Call, MapDone, Request, Response, Why};
 use drachma_protocol::message::command::CommandKind;
 use drachma_protocol::message::hello::Refusal;
-use drachma_protocol::message::operator::{NodeStatus, OperatorAnswer, OperatorCall};
+use drachma_protocol::message::operator::{HandOverCall, NodeStatus, OperatorAnswer, OperatorCall};
 use drachma_protocol::role::{Address, Input, RoleKind};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 use crate::clock::Clock;
 use crate::counters::Counters;
@@ -46,6 +46,16 @@ pub(crate) struct Requests(Vec<(Origin, Request)>);
 impl actix::Message for Requests {
     type Result = ();
 }
+
+/// Hand over what this node leads; told when that is done, or has come to nothing. Clients are served meanwhile.
+pub(crate) struct Leave(pub(crate) oneshot::Sender<()>);
+
+impl actix::Message for Leave {
+    type Result = ();
+}
+
+/// The connection of the node's own questions; clients' are numbered from 1.
+const OWN: u64 = 0;
 
 /// What the transport sees of the node.
 pub(crate) struct Front {
@@ -120,6 +130,8 @@ pub(crate) struct GatewayActor {
     routed: Vec<(GroupId, RoleKind, Vec<Input>)>,
     answered: Vec<u64>,
     turning: bool,
+    // The groups whose leaders have not said yet what became of their hand-over, and who waits for that.
+    leaving: Option<(BTreeSet<u64>, oneshot::Sender<()>)>,
 }
 
 /// Who answers a call.
@@ -145,7 +157,7 @@ impl Desk {
             Call::Map(_) => Desk::Gateway,
             Call::Operator(call) => match call {
                 OperatorCall::NodeStatus(_) | OperatorCall::Performance(_) => Desk::Gateway,
-                OperatorCall::LeaderStatus(_) => Desk::Role(RoleKind::Leader),
+                OperatorCall::LeaderStatus(_) | OperatorCall::HandOver(_) => Desk::Role(RoleKind::Leader),
                 OperatorCall::ReplicaStatus(_)
                 | OperatorCall::Accounts(_)
                 | OperatorCall::Posted(_)
@@ -179,6 +191,7 @@ impl GatewayActor {
             routed: Vec::new(),
             answered: Vec::new(),
             turning: false,
+            leaving: None,
         }
     }
 
@@ -232,7 +245,34 @@ impl GatewayActor {
         }
     }
 
+    /// The node stops: what is led here is handed over to whoever is closest.
+    fn leave(&mut self, done: oneshot::Sender<()>) {
+        let groups: Vec<GroupId> = self.roster.groups().collect();
+        self.leaving = Some((groups.iter().map(|group| u64::from(group.0)).collect(), done));
+        for group in groups {
+            let origin = Origin { connection: OWN, correlation: u64::from(group.0) };
+            let call = Call::Operator(OperatorCall::HandOver(HandOverCall { target: None }));
+            self.route(origin, Request { group, call });
+        }
+    }
+
+    /// A leader has handed over, or could not, or was none.
+    fn left(&mut self, group: u64, response: &Response) {
+        tracing::debug!(node = %self.about.node, group, ?response, "hand-over at the stop");
+        let Some((open, done)) = self.leaving.take() else { return };
+        let open: BTreeSet<u64> = open.into_iter().filter(|other| *other != group).collect();
+        if open.is_empty() {
+            // Who waits may have lost patience.
+            let _ = done.send(());
+        } else {
+            self.leaving = Some((open, done));
+        }
+    }
+
     fn answer(&mut self, origin: Origin, response: &Response) {
+        if origin.connection == OWN {
+            return self.left(origin.correlation, response);
+        }
         let client = self.clients.get(origin.connection);
         let Some((client, waiting)) = client.and_then(|client| {
             let waiting = client.answer(origin.correlation, response)?;
@@ -269,6 +309,16 @@ impl Handler<Replies> for GatewayActor {
         for (origin, response) in replies {
             self.answer(origin, &response);
         }
+    }
+}
+
+impl Handler<Leave> for GatewayActor {
+    type Result = ();
+
+    fn handle(&mut self, Leave(done): Leave, _: &mut Context<Self>) {
+        self.gauge.sent(0);
+        self.begin_turn();
+        self.leave(done);
     }
 }
 
@@ -336,6 +386,7 @@ mod tests {
             (Call::Lookup(fence), Role(Replica)),
             (Call::Map(MapCall { epoch: Epoch(0) }), Gateway),
             (Call::Operator(OperatorCall::LeaderStatus(Nothing {})), Role(Leader)),
+            (Call::Operator(OperatorCall::HandOver(HandOverCall { target: None })), Role(Leader)),
             (Call::Operator(OperatorCall::ReplicaStatus(Nothing {})), Role(Replica)),
             (Call::Operator(OperatorCall::Accounts(accounts)), Role(Replica)),
             (Call::Operator(OperatorCall::Posted(page)), Role(Replica)),

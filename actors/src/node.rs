@@ -24,16 +24,19 @@ use drachma_protocol::role::{Input, RoleKind};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, duration};
 use crate::config::{NodeConfig, NodeLimits};
 use crate::counters::Counters;
-use crate::gateway::{About, Clients, Front, GatewayActor};
+use crate::gateway::{About, Clients, Front, GatewayActor, Leave};
 use crate::group::{self, GroupPlan, StartedGroup};
 use crate::mailbox::{GatewayMailbox, Gauge, Halt, Roster};
 use crate::roles::{RealRoles, RoleFactory};
 use crate::shell::Log;
 use crate::storage::{self, LogEvent, StorageError};
 use crate::transport::{Hub, Identity, listener};
+
+/// How long other nodes may take to lead what this one led, at most.
+const LEAVE: Duration = Duration::from_secs(3);
 
 /// How long clients may take to be told that the node stops.
 const FAREWELL: Duration = Duration::from_millis(700);
@@ -124,6 +127,7 @@ pub(crate) fn serve(
         // In a task of its own: the main future is looked at whenever anything happens.
         let _ = actix_rt::spawn(stop).await;
         tracing::info!(node = %config.node, "stops");
+        node.leave(patience(config)).await;
         accepting.abort();
         node.stop().await;
         Ok(())
@@ -141,6 +145,7 @@ struct Node {
     groups: usize,
     clients: Clients,
     gateway: Recipient<Halt>,
+    leave: Recipient<Leave>,
     roles: Vec<Recipient<Halt>>,
     log: Arc<dyn Log>,
 }
@@ -213,17 +218,26 @@ fn wake(config: &NodeConfig, limits: NodeLimits, shared: Shared, started: BTreeM
         }
     }
     roster.fill(mailboxes, GatewayMailbox::new(gateway.clone().recipient(), gauge.clone()));
-    let halt = gateway.clone().recipient();
+    let (halt, leave) = (gateway.clone().recipient(), gateway.clone().recipient());
     let front = Front { roster, clients: clients.clone(), gateway, gauge, bells, counters: counters.clone() };
     let hub = Rc::new(Hub::new(identity, limits, counters, clock, Box::new(front)));
     for begin in begins {
         // Its thread lives as long as this one.
         let _ = begin.send(());
     }
-    Node { hub, groups, clients, gateway: halt, roles, log }
+    Node { hub, groups, clients, gateway: halt, leave, roles, log }
 }
 
 impl Node {
+    // Has other nodes lead what is led here, so that nobody waits for an election.
+    async fn leave(&self, patience: Duration) {
+        let (done, left) = oneshot::channel();
+        self.leave.do_send(Leave(done));
+        if tokio::time::timeout(patience, left).await.is_err() {
+            tracing::warn!("what was led here was not handed over in time");
+        }
+    }
+
     // Nothing that is done here is needed for safety: a crash is as good.
     async fn stop(self) {
         // Whoever has stopped already needs not be told.
@@ -263,6 +277,11 @@ fn sink(roster: Roster) -> Sink {
             mailbox.deliver(vec![input], 0);
         }
     })
+}
+
+// A leader gives up each of the two steps of a hand-over after an election timeout.
+fn patience(config: &NodeConfig) -> Duration {
+    (duration(config.timers.leader_timeout) * 2 + Duration::from_millis(100)).min(LEAVE)
 }
 
 fn local_groups(config: &NodeConfig) -> Vec<GroupId> {

@@ -124,6 +124,7 @@ fn show(message: &PaxosMessage) -> String {
         PaxosMessage::HeartbeatAck(m) => format!("{} round {}", m.ballot, m.round),
         PaxosMessage::Refused(m) => format!("{}: {} was promised", m.ballot, m.promised),
         PaxosMessage::Missing(m) => format!("{} from {}", m.ballot, m.from),
+        PaxosMessage::TakeOver(m) => format!("{}", m.ballot),
         PaxosMessage::FetchChosen(m) => format!("from {}", m.from),
         PaxosMessage::ChosenEntries(m) => {
             format!("from {}: {}, {} chosen", m.start, show_entries(&m.entries), m.chosen)
