@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use drachma_protocol::ids::{GroupId, NodeId, Origin};
 use drachma_protocol::message::client::{Request, Response};
+use drachma_protocol::message::operator::OperatorAnswer;
 use drachma_protocol::message::{Message, PaxosMessage, TxnMessage};
 use drachma_protocol::role::{Address, Input, RoleKind};
 use drachma_protocol::wire::codec::{DecodeError, from_slice};
@@ -84,6 +85,9 @@ impl World<'_> {
         self.count(coverage::Kind::Response, response.kind());
         if let Response::Refused(refused) = response {
             self.count(coverage::Kind::Refusal, coverage::why(refused.why));
+        }
+        if let Response::Operator(OperatorAnswer::HandOver(done)) = response {
+            self.count(coverage::Kind::HandOver, coverage::hand_over(done.end));
         }
         let mut bytes = Vec::new();
         frame::encode(&mut bytes, Kind::Response, to.correlation, response);
