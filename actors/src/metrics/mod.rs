@@ -148,7 +148,7 @@ impl Times {
         let mut buckets: Vec<(f64, u64)> = buckets.map(|(bound, count)| (seconds(bound), count)).collect();
         // The counts are read one after the other: one more may have come since.
         let within = buckets.iter().map(|(_, count)| count).sum::<u64>();
-        buckets.push((f64::MAX, count.saturating_sub(within)));
+        buckets.push((f64::INFINITY, count.saturating_sub(within)));
         Times { sum: seconds(sum), count: count.max(within), buckets }
     }
 }
