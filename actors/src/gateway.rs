@@ -291,6 +291,9 @@ impl GatewayActor {
     /// The node stops: what is led here is handed over to whoever is closest.
     fn leave(&mut self, done: oneshot::Sender<()>) {
         let groups: Vec<GroupId> = self.roster.groups().collect();
+        if groups.is_empty() {
+            return; // Who waits is told by the end of the channel.
+        }
         self.leaving = Some((groups.len(), done));
         for group in groups {
             self.ask(Question::Leave, group, OperatorCall::HandOver(HandOverCall { target: None }));

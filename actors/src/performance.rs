@@ -133,12 +133,12 @@ impl Recorder {
 
     /// What was measured since this was asked last.
     pub(crate) fn take(&mut self, now: Time) -> Performance {
-        let row = |(index, (record, before)): (usize, (&Option<Box<Record>>, &Option<Box<Record>>))| {
-            let record = record.as_ref()?.since(before.as_deref());
+        let row = |(index, (_, name)): (usize, (RequestKind, &str))| {
+            let record = self.kinds[index].as_ref()?.since(self.told[index].as_deref());
             let quantile = |q| record.latencies.value_at_quantile(q);
             let any = !record.latencies.is_empty() || record.refused > 0;
             any.then(|| KindPerformance {
-                kind: KINDS[index].1.to_owned(),
+                kind: name.to_owned(),
                 count: record.latencies.len(),
                 refused: record.refused,
                 p50: quantile(0.5),
@@ -146,7 +146,7 @@ impl Recorder {
                 max: record.latencies.max(),
             })
         };
-        let kinds = self.kinds.iter().zip(&self.told).enumerate().filter_map(row).collect();
+        let kinds = KINDS.into_iter().enumerate().filter_map(row).collect();
         let window = now.since(self.since).0;
         (self.since, self.told) = (now, self.kinds.clone());
         Performance { window, kinds }

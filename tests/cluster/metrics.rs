@@ -145,9 +145,22 @@ fn a_node_tells_what_is_documented_and_its_counts_move() {
     }
     assert_eq!(value("drachma_request_seconds_count{kind=\"transfer\"}"), 1.0, "`performance` takes nothing away");
     assert_eq!(value("drachma_apply_lag_entries{group=\"g1\"}"), 0.0);
+    at_most_sixteen_callers(address);
     assert_eq!(ask(address, "GET / HTTP/1.1\r\n\r\n").0, 404);
     assert_eq!(ask(address, "POST /metrics HTTP/1.1\r\n\r\n").0, 405);
     assert_eq!(ask(address, &format!("GET /{} HTTP/1.1\r\n", "a".repeat(8192))).0, 431);
+}
+
+/// Sixteen connections that say nothing are kept, the next one is closed, and there is room when they have gone.
+fn at_most_sixteen_callers(address: SocketAddr) {
+    let mut callers: Vec<TcpStream> = (0..17).map(|_| TcpStream::connect(address).unwrap()).collect();
+    let mut last = callers.pop().unwrap();
+    last.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert!(!last.read(&mut [0; 16]).is_ok_and(|count| count > 0), "the last one was not closed");
+    callers[15].write_all(b"GET /metrics HTTP/1.1\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    callers[15].read_to_string(&mut answer).unwrap();
+    assert!(answer.ends_with("# EOF\n"), "the sixteenth was not answered");
 }
 
 #[test]
