@@ -443,6 +443,9 @@ pub struct CheckArgs {
     /// So many elections after the first; for `commit`, failures of leaders
     #[arg(long, value_name = "N")]
     pub elections: Option<u8>,
+    /// So many hand-overs of leadership (only `paxos`)
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "1")]
+    pub moves: Option<u8>,
     /// So many crashes
     #[arg(long, value_name = "N")]
     pub crashes: Option<u8>,
@@ -608,6 +611,7 @@ mod tests {
             "config check --config x.toml",
             "check paxos",
             "check commit --timers --lossy 2 --duplicating --crashes 1 --depth 5 --dfs --invariant votes-are-applied",
+            "check paxos --moves --elections 0",
             "check paxos --serve 127.0.0.1:3000 --verbose --threads 1",
             "completions bash",
             "version",

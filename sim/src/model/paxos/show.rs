@@ -24,6 +24,7 @@ impl Told for Paxos {
                 format!("{} crashes; its last record is damaged, and it comes back in doubt", NODES[*index])
             }
             Action::Stand(index) => format!("{} has lost its leader and stands", NODES[*index]),
+            Action::Move(index, target) => format!("{} is to hand over to {}", NODES[*index], NODES[*target]),
             Action::Submit(index, command) => format!("a client sends t{} to {}", command + 1, NODES[*index]),
             Action::Timer(index) => format!("{}'s clock reaches its next deadline", NODES[*index]),
         }
