@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use drachma_protocol::ids::{AccountId, NodeId, TransferId};
+use drachma_protocol::ids::{AccountId, GroupId, NodeId, TransferId};
 
 use crate::commands::{self, ask};
 use crate::exit::{Exit, Outcome};
@@ -119,9 +119,10 @@ enum Command {
     Up(UpArgs),
     /// Stop every node that `up` has started
     Down,
-    /// Kill nodes (SIGKILL), as a failure would
-    #[command(alias = "fail")]
+    /// Stop nodes in order (SIGTERM): what they lead is handed over first
     Stop(TargetArgs),
+    /// Kill nodes (SIGKILL), as a failure would
+    Fail(TargetArgs),
     /// Start nodes again, and wait until they have caught up
     #[command(alias = "recover")]
     Start(TargetArgs),
@@ -131,8 +132,8 @@ enum Command {
     Run(RunArgs),
     /// Show every replica: who leads, what is chosen and applied
     Status(StatusArgs),
-    /// Show the leader of every group
-    Leader,
+    /// Show the leader of every group, or have another node lead one
+    Leader(LeaderArgs),
     /// Ask every node for a sign of life, and time it
     Ping,
     /// Show what is in doubt, since when, and who decides it
@@ -288,6 +289,26 @@ pub enum Rule {
     None,
 }
 
+/// `drachma leader`.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct LeaderArgs {
+    /// Nothing shows the leaders
+    #[command(subcommand)]
+    pub command: Option<LeaderCommand>,
+}
+
+/// `drachma leader move`.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum LeaderCommand {
+    /// Have a node lead a group: planned, without an election timeout; no request is lost
+    Move {
+        /// The group
+        group: GroupId,
+        /// The node that is to lead, one of the group's
+        node: NodeId,
+    },
+}
+
 /// `drachma balance`.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct BalanceArgs {
@@ -422,6 +443,9 @@ pub struct CheckArgs {
     /// So many elections after the first; for `commit`, failures of leaders
     #[arg(long, value_name = "N")]
     pub elections: Option<u8>,
+    /// So many hand-overs of leadership (only `paxos`)
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "1")]
+    pub moves: Option<u8>,
     /// So many crashes
     #[arg(long, value_name = "N")]
     pub crashes: Option<u8>,
@@ -482,10 +506,16 @@ pub fn main() -> ExitCode {
         Command::Up(args) => commands::up::up(args, globals),
         Command::Down => commands::up::down(globals),
         Command::Stop(args) => commands::nodes::stop(&args, globals),
+        Command::Fail(args) => commands::nodes::fail(&args, globals),
         Command::Start(args) => commands::nodes::start(&args, globals),
         Command::Node(args) => commands::node::node(args, globals),
         Command::Status(args) => ask(globals, async |context| commands::status::status(context, args.actors).await),
-        Command::Leader => ask(globals, async |context| commands::leader::leader(context).await),
+        Command::Leader(LeaderArgs { command: None }) => {
+            ask(globals, async |context| commands::leader::leader(context).await)
+        }
+        Command::Leader(LeaderArgs { command: Some(LeaderCommand::Move { group, node }) }) => {
+            ask(globals, async |context| commands::leader::move_to(context, group, node).await)
+        }
         Command::Ping => ask(globals, async |context| commands::ping::ping(context).await),
         Command::Pending => ask(globals, async |context| commands::pending::pending(context).await),
         Command::Performance => ask(globals, async |context| commands::performance::performance(context).await),
@@ -563,6 +593,7 @@ mod tests {
             "run a.csv b.csv --embedded --isolate-sets --clients 64 --deadline none --run-id x --expect f --step",
             "status --actors --output json",
             "leader",
+            "leader move g1 n2 --timeout 1s --output json",
             "ping --endpoints 127.0.0.1:1,127.0.0.1:2",
             "pending",
             "performance",
@@ -580,6 +611,7 @@ mod tests {
             "config check --config x.toml",
             "check paxos",
             "check commit --timers --lossy 2 --duplicating --crashes 1 --depth 5 --dfs --invariant votes-are-applied",
+            "check paxos --moves --elections 0",
             "check paxos --serve 127.0.0.1:3000 --verbose --threads 1",
             "completions bash",
             "version",

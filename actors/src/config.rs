@@ -27,6 +27,8 @@ pub struct NodeConfig {
     pub timers: Timers,
     /// The log.
     pub storage: StorageConfig,
+    /// Where metrics are served, `host:port`; nothing serves none.
+    pub metrics: Option<String>,
 }
 
 /// How long things take.

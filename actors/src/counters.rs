@@ -34,17 +34,22 @@ impl Count {
 }
 
 macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {
+    ($(#[doc = $help:literal] $name:ident),+ $(,)?) => {
         /// The counts of one node.
         #[derive(Debug, Default)]
         pub(crate) struct Counters {
-            $($(#[$doc])* pub(crate) $name: Count),+
+            $(#[doc = $help] pub(crate) $name: Count),+
         }
 
         impl Counters {
             /// Every count with its name, in a fixed order.
             pub(crate) fn all(&self) -> Vec<Counter> {
-                vec![$(Counter { name: stringify!($name).to_owned(), value: self.$name.get() }),+]
+                self.told().into_iter().map(|(name, _, value)| Counter { name: name.to_owned(), value }).collect()
+            }
+
+            /// Every count with its name and what it counts, in the same order.
+            pub(crate) fn told(&self) -> Vec<(&'static str, &'static str, u64)> {
+                vec![$((stringify!($name), $help, self.$name.get())),+]
             }
         }
     };

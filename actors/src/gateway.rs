@@ -8,19 +8,22 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
-use actix::{Actor, ActorContext, Addr, Context, Handler};
+use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler};
 use drachma_protocol::ids::{GroupId, NodeId, Origin};
 use drachma_protocol::message::client::{Call, MapDone, Request, Response, Why};
 use drachma_protocol::message::hello::Refusal;
-use drachma_protocol::message::operator::{NodeStatus, OperatorAnswer, OperatorCall};
+use drachma_protocol::message::operator::{HandOverCall, NodeStatus, Nothing, OperatorAnswer, OperatorCall};
 use drachma_protocol::role::{Address, Input, RoleKind};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 use crate::clock::Clock;
 use crate::counters::Counters;
 use crate::mailbox::{EndOfTurn, Gauge, Halt, Replies, Roster};
+use crate::metrics::{self, GroupView, Snapshot};
 use crate::performance::Recorder;
+use crate::shell::Log;
 use crate::transport::hello::goodbye;
 use crate::transport::{Client, Doors};
 
@@ -45,6 +48,46 @@ pub(crate) struct Requests(Vec<(Origin, Request)>);
 impl actix::Message for Requests {
     type Result = ();
 }
+
+/// Hand over what this node leads; told when that is done, or has come to nothing. Clients are served meanwhile.
+pub(crate) struct Leave(pub(crate) oneshot::Sender<()>);
+
+impl actix::Message for Leave {
+    type Result = ();
+}
+
+/// Everything there is to tell, as OpenMetrics text.
+pub(crate) struct Scrape(pub(crate) oneshot::Sender<String>);
+
+impl actix::Message for Scrape {
+    type Result = ();
+}
+
+/// How long roles may take to say how they are; what is known then is told.
+const SURVEY: Duration = Duration::from_millis(500);
+/// So many may wait for the same survey.
+const SCRAPES: usize = 16;
+
+/// What the node asks its own roles.
+#[derive(Clone, Copy, Debug)]
+enum Question {
+    /// Have another node lead.
+    Leave,
+    /// How are you? Of the survey of this number.
+    View(GroupId, u64),
+}
+
+/// Roles are asked how they are.
+struct Survey {
+    number: u64,
+    // Answers that are still to come.
+    open: usize,
+    views: BTreeMap<GroupId, GroupView>,
+    asked_by: Vec<oneshot::Sender<String>>,
+}
+
+/// The connection of the node's own questions; clients' are numbered from 1.
+const OWN: u64 = 0;
 
 /// What the transport sees of the node.
 pub(crate) struct Front {
@@ -119,6 +162,13 @@ pub(crate) struct GatewayActor {
     routed: Vec<(GroupId, RoleKind, Vec<Input>)>,
     answered: Vec<u64>,
     turning: bool,
+    // The node's own questions that are not answered, by correlation id.
+    questions: BTreeMap<u64, Question>,
+    last_question: u64,
+    // How many hand-overs have no end yet, and who waits for that.
+    leaving: Option<(usize, oneshot::Sender<()>)>,
+    survey: Option<Survey>,
+    log: Arc<dyn Log>,
 }
 
 /// Who answers a call.
@@ -140,7 +190,7 @@ impl Desk {
             Call::Map(_) => Desk::Gateway,
             Call::Operator(call) => match call {
                 OperatorCall::NodeStatus(_) | OperatorCall::Performance(_) => Desk::Gateway,
-                OperatorCall::LeaderStatus(_) => Desk::Role(RoleKind::Leader),
+                OperatorCall::LeaderStatus(_) | OperatorCall::HandOver(_) => Desk::Role(RoleKind::Leader),
                 OperatorCall::ReplicaStatus(_)
                 | OperatorCall::Accounts(_)
                 | OperatorCall::Keys(_)
@@ -163,6 +213,7 @@ impl GatewayActor {
         clients: Clients,
         gauge: Arc<Gauge>,
         own: Addr<GatewayActor>,
+        log: Arc<dyn Log>,
     ) -> GatewayActor {
         let recorder = Recorder::new(about.clock.now());
         GatewayActor {
@@ -175,6 +226,11 @@ impl GatewayActor {
             routed: Vec::new(),
             answered: Vec::new(),
             turning: false,
+            questions: BTreeMap::new(),
+            last_question: 0,
+            leaving: None,
+            survey: None,
+            log,
         }
     }
 
@@ -228,7 +284,109 @@ impl GatewayActor {
         }
     }
 
+    /// The node stops: what is led here is handed over to whoever is closest.
+    fn leave(&mut self, done: oneshot::Sender<()>) {
+        let groups: Vec<GroupId> = self.roster.groups().collect();
+        if groups.is_empty() {
+            return; // Who waits is told by the end of the channel.
+        }
+        self.leaving = Some((groups.len(), done));
+        for group in groups {
+            self.ask(Question::Leave, group, OperatorCall::HandOver(HandOverCall { target: None }));
+        }
+    }
+
+    /// Asks a role of this node; the answer comes like those for clients.
+    fn ask(&mut self, question: Question, group: GroupId, call: OperatorCall) {
+        self.last_question += 1;
+        self.questions.insert(self.last_question, question);
+        let origin = Origin { connection: OWN, correlation: self.last_question };
+        self.route(origin, Request { group, call: Call::Operator(call) });
+    }
+
+    fn on_own_answer(&mut self, correlation: u64, response: &Response) {
+        match self.questions.remove(&correlation) {
+            Some(Question::Leave) => self.left(response),
+            Some(Question::View(group, survey)) => self.viewed(group, survey, response),
+            None => {}
+        }
+    }
+
+    /// Asks every role that leads or replicates how it is.
+    fn survey(&mut self, told: oneshot::Sender<String>, ctx: &mut Context<Self>) {
+        if let Some(survey) = &mut self.survey {
+            if survey.asked_by.len() < SCRAPES {
+                survey.asked_by.push(told);
+            }
+            return;
+        }
+        let groups: Vec<GroupId> = self.roster.groups().collect();
+        let number = self.last_question;
+        let open = groups.len() * 3;
+        self.survey = Some(Survey { number, open, views: BTreeMap::new(), asked_by: vec![told] });
+        for group in groups {
+            let nothing = Nothing {};
+            for call in [OperatorCall::LeaderStatus, OperatorCall::ReplicaStatus, OperatorCall::Pending] {
+                self.ask(Question::View(group, number), group, call(nothing));
+            }
+        }
+        ctx.run_later(SURVEY, move |gateway, _| {
+            if gateway.survey.as_ref().is_some_and(|survey| survey.number == number) {
+                gateway.questions.retain(|_, question| !matches!(question, Question::View(..)));
+                gateway.end_survey();
+            }
+        });
+    }
+
+    fn viewed(&mut self, group: GroupId, number: u64, response: &Response) {
+        let Some(survey) = self.survey.as_mut().filter(|survey| survey.number == number) else { return };
+        let view = survey.views.entry(group).or_default();
+        match response {
+            Response::Operator(OperatorAnswer::LeaderStatus(status)) => view.leader = Some(status.clone()),
+            Response::Operator(OperatorAnswer::ReplicaStatus(status)) => view.replica = Some(status.clone()),
+            Response::Operator(OperatorAnswer::Pending(page)) => view.pending = Some(page.clone()),
+            _ => {}
+        }
+        survey.open -= 1;
+        if survey.open == 0 {
+            self.end_survey();
+        }
+    }
+
+    fn end_survey(&mut self) {
+        let Some(survey) = self.survey.take() else { return };
+        let snapshot = Snapshot {
+            uptime: self.about.clock.now().0,
+            counters: self.about.counters.told(),
+            log: self.log.counters().into_iter().collect(),
+            syncs: self.log.sync_times(),
+            log_credit: self.log.credit(),
+            actors: self.roster.status(),
+            requests: self.recorder.totals(&metrics::BOUNDS),
+            groups: survey.views,
+        };
+        let text = snapshot.into_text();
+        for told in survey.asked_by {
+            // Who asked may have gone.
+            let _ = told.send(text.clone());
+        }
+    }
+
+    /// A leader has handed over, or could not, or was none.
+    fn left(&mut self, response: &Response) {
+        tracing::debug!(node = %self.about.node, ?response, "hand-over at the stop");
+        match self.leaving.take() {
+            Some((open, done)) if open > 1 => self.leaving = Some((open - 1, done)),
+            // Who waits may have lost patience.
+            Some((_, done)) => drop(done.send(())),
+            None => {}
+        }
+    }
+
     fn answer(&mut self, origin: Origin, response: &Response) {
+        if origin.connection == OWN {
+            return self.on_own_answer(origin.correlation, response);
+        }
         let client = self.clients.get(origin.connection);
         let Some((client, waiting)) = client.and_then(|client| {
             let waiting = client.answer(origin.correlation, response)?;
@@ -265,6 +423,26 @@ impl Handler<Replies> for GatewayActor {
         for (origin, response) in replies {
             self.answer(origin, &response);
         }
+    }
+}
+
+impl Handler<Leave> for GatewayActor {
+    type Result = ();
+
+    fn handle(&mut self, Leave(done): Leave, _: &mut Context<Self>) {
+        self.gauge.sent(0);
+        self.begin_turn();
+        self.leave(done);
+    }
+}
+
+impl Handler<Scrape> for GatewayActor {
+    type Result = ();
+
+    fn handle(&mut self, Scrape(told): Scrape, ctx: &mut Context<Self>) {
+        self.gauge.sent(0);
+        self.begin_turn();
+        self.survey(told, ctx);
     }
 }
 
@@ -340,6 +518,7 @@ mod tests {
             (Call::Lookup(fence), Role(Replica)),
             (Call::Map(MapCall { epoch: Epoch(0) }), Gateway),
             (Call::Operator(OperatorCall::LeaderStatus(Nothing {})), Role(Leader)),
+            (Call::Operator(OperatorCall::HandOver(HandOverCall { target: None })), Role(Leader)),
             (Call::Operator(OperatorCall::ReplicaStatus(Nothing {})), Role(Replica)),
             (Call::Operator(OperatorCall::Accounts(accounts)), Role(Replica)),
             (Call::Operator(OperatorCall::Posted(page)), Role(Replica)),

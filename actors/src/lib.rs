@@ -21,6 +21,7 @@ mod gateway;
 mod group;
 mod leader;
 mod mailbox;
+mod metrics;
 pub mod node;
 mod participant;
 mod performance;

@@ -167,6 +167,11 @@ impl Roster {
         self.entries().groups.get(&group).map_or(&[], |mailboxes| mailboxes.as_slice())
     }
 
+    /// The groups of this node.
+    pub(crate) fn groups(&self) -> impl Iterator<Item = GroupId> + '_ {
+        self.entries().groups.keys().copied()
+    }
+
     /// The way to the gateway.
     pub(crate) fn gateway(&self) -> &GatewayMailbox {
         &self.entries().gateway

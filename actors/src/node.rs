@@ -21,19 +21,24 @@ use drachma_protocol::ids::{DirectoryId, GroupId};
 use drachma_protocol::log::record::Recovered;
 use drachma_protocol::message::client::{GroupNodes, MapDone, NodeAddress};
 use drachma_protocol::role::{Input, RoleKind};
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, duration};
 use crate::config::{NodeConfig, NodeLimits};
 use crate::counters::Counters;
-use crate::gateway::{About, Clients, Front, GatewayActor};
+use crate::gateway::{About, Clients, Front, GatewayActor, Leave, Scrape};
 use crate::group::{self, GroupPlan, StartedGroup};
 use crate::mailbox::{GatewayMailbox, Gauge, Halt, Roster};
+use crate::metrics::http;
 use crate::roles::{RealRoles, RoleFactory};
 use crate::shell::Log;
 use crate::storage::{self, LogEvent, StorageError};
 use crate::transport::{Hub, Identity, listener};
+
+/// How long other nodes may take to lead what this one led, at most.
+const LEAVE: Duration = Duration::from_secs(3);
 
 /// How long clients may take to be told that the node stops.
 const FAREWELL: Duration = Duration::from_millis(700);
@@ -44,6 +49,14 @@ pub enum NodeError {
     /// The data directory cannot be used.
     #[error(transparent)]
     Storage(#[from] StorageError),
+    /// Metrics cannot be served.
+    #[error("cannot serve metrics on {address}: {error}")]
+    Metrics {
+        /// What was tried.
+        address: String,
+        /// What the system said.
+        error: std::io::Error,
+    },
     /// The address cannot be listened on.
     #[error("cannot listen on {address}: {error}")]
     Listen {
@@ -114,16 +127,21 @@ pub(crate) fn serve(
     let outcome = system.block_on(async {
         // The address first: a mistake there should not wait for recovery.
         let socket = listener::bind(&config.listen).map_err(cannot_listen)?;
+        let metrics = bind_metrics(config)?;
         let disk = open()?;
         let node = assemble(config, limits, factory, disk, clock, &mut arbiters).await;
         let listener = socket.listen(listener::BACKLOG).map_err(cannot_listen)?;
         let address = listener.local_addr().map_err(cannot_listen)?;
         let accepting = actix_rt::spawn(listener::accept(listener, node.hub.clone()));
+        if let Some(metrics) = metrics {
+            actix_rt::spawn(http::serve(metrics, node.scrape.clone()));
+        }
         tracing::info!(node = %config.node, %address, groups = node.groups, "serves");
         ready(address);
         // In a task of its own: the main future is looked at whenever anything happens.
         let _ = actix_rt::spawn(stop).await;
         tracing::info!(node = %config.node, "stops");
+        node.leave(patience(config)).await;
         accepting.abort();
         node.stop().await;
         Ok(())
@@ -141,6 +159,8 @@ struct Node {
     groups: usize,
     clients: Clients,
     gateway: Recipient<Halt>,
+    leave: Recipient<Leave>,
+    scrape: Recipient<Scrape>,
     roles: Vec<Recipient<Halt>>,
     log: Arc<dyn Log>,
 }
@@ -199,7 +219,7 @@ fn wake(config: &NodeConfig, limits: NodeLimits, shared: Shared, started: BTreeM
     let about = About { node: config.node, map: map_of(config), clock, counters: counters.clone() };
     let context = Context::<GatewayActor>::new();
     let gateway = context.address();
-    let actor = GatewayActor::new(about, roster.clone(), clients.clone(), gauge.clone(), gateway.clone());
+    let actor = GatewayActor::new(about, roster.clone(), clients.clone(), gauge.clone(), gateway.clone(), log.clone());
     context.run(actor);
     let groups = started.len();
     let (mut mailboxes, mut roles, mut begins) = (BTreeMap::new(), Vec::new(), Vec::new());
@@ -213,17 +233,26 @@ fn wake(config: &NodeConfig, limits: NodeLimits, shared: Shared, started: BTreeM
         }
     }
     roster.fill(mailboxes, GatewayMailbox::new(gateway.clone().recipient(), gauge.clone()));
-    let halt = gateway.clone().recipient();
+    let (halt, leave, scrape) = (gateway.clone().recipient(), gateway.clone().recipient(), gateway.clone().recipient());
     let front = Front { roster, clients: clients.clone(), gateway, gauge, bells, counters: counters.clone() };
     let hub = Rc::new(Hub::new(identity, limits, counters, clock, Box::new(front)));
     for begin in begins {
         // Its thread lives as long as this one.
         let _ = begin.send(());
     }
-    Node { hub, groups, clients, gateway: halt, roles, log }
+    Node { hub, groups, clients, gateway: halt, leave, scrape, roles, log }
 }
 
 impl Node {
+    // Has other nodes lead what is led here, so that nobody waits for an election.
+    async fn leave(&self, patience: Duration) {
+        let (done, left) = oneshot::channel();
+        self.leave.do_send(Leave(done));
+        if tokio::time::timeout(patience, left).await.is_err() {
+            tracing::warn!("what was led here was not handed over in time");
+        }
+    }
+
     // Nothing that is done here is needed for safety: a crash is as good.
     async fn stop(self) {
         // Whoever has stopped already needs not be told.
@@ -263,6 +292,18 @@ fn sink(roster: Roster) -> Sink {
             mailbox.deliver(vec![input], 0);
         }
     })
+}
+
+// Takes the address for metrics, if one is configured, and listens on it.
+fn bind_metrics(config: &NodeConfig) -> Result<Option<TcpListener>, NodeError> {
+    let Some(address) = &config.metrics else { return Ok(None) };
+    let listener = listener::bind(address).and_then(|socket| socket.listen(http::BACKLOG));
+    listener.map(Some).map_err(|error| NodeError::Metrics { address: address.clone(), error })
+}
+
+// A leader gives up each of the two steps of a hand-over after an election timeout.
+fn patience(config: &NodeConfig) -> Duration {
+    (duration(config.timers.leader_timeout) * 2 + Duration::from_millis(100)).min(LEAVE)
 }
 
 fn local_groups(config: &NodeConfig) -> Vec<GroupId> {

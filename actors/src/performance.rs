@@ -1,7 +1,8 @@
-//! How long requests take, by kind, since somebody last asked.
+//! How long requests take, by kind: since the start, and since somebody last asked.
 //!
 //! Measured at the gateway, from the moment a request was read to the moment its answer was encoded. Histograms have
-//! two significant digits; one takes memory only once its kind was asked for.
+//! two significant digits; one takes memory only once its kind was asked for. There is one count of everything: what was
+//! since the last question is the difference to what was then.
 
 use drachma_protocol::message::client::{Call, Response};
 use drachma_protocol::message::command::CommandKind;
@@ -78,44 +79,78 @@ impl RequestKind {
     }
 }
 
+#[derive(Clone)]
 struct Record {
     latencies: Histogram<u64>,
+    // Microseconds, all together.
+    sum: u64,
     refused: u64,
 }
 
-/// Measures until it is asked.
+impl Record {
+    fn new() -> Record {
+        let latencies = Histogram::new_with_bounds(1, LONGEST, 2).expect("these bounds are valid constants");
+        Record { latencies, sum: 0, refused: 0 }
+    }
+
+    /// What came since `before`, which was this record once.
+    fn since(&self, before: Option<&Record>) -> Record {
+        let mut new = self.clone();
+        if let Some(before) = before {
+            new.latencies.subtract(&before.latencies).expect("what was counted before is part of it");
+            new.refused -= before.refused;
+        }
+        new
+    }
+}
+
+/// One kind since the start.
+pub(crate) struct KindTotals {
+    /// Its name.
+    pub(crate) kind: &'static str,
+    /// How many were answered, by time: so many up to each bound, and in none of those before.
+    pub(crate) buckets: Vec<(Span, u64)>,
+    /// How many were answered.
+    pub(crate) count: u64,
+    /// How long they took together, in microseconds.
+    pub(crate) sum: u64,
+    /// How many were refused.
+    pub(crate) refused: u64,
+}
+
+/// Measures.
 pub(crate) struct Recorder {
-    since: Time,
     kinds: [Option<Box<Record>>; KINDS.len()],
+    // When somebody last asked, and what was measured then.
+    since: Time,
+    told: [Option<Box<Record>>; KINDS.len()],
 }
 
 impl Recorder {
     /// Begins at `now`.
     pub(crate) fn new(now: Time) -> Recorder {
-        Recorder { since: now, kinds: Default::default() }
+        Recorder { kinds: Default::default(), since: now, told: Default::default() }
     }
 
     /// A request was answered, or refused, after so long.
     pub(crate) fn record(&mut self, kind: RequestKind, latency: Span, response: &Response) {
-        let record = self.kinds[kind as usize].get_or_insert_with(|| {
-            let latencies = Histogram::new_with_bounds(1, LONGEST, 2).expect("these bounds are valid constants");
-            Box::new(Record { latencies, refused: 0 })
-        });
+        let record = self.kinds[kind as usize].get_or_insert_with(|| Box::new(Record::new()));
         if matches!(response, Response::Refused(_)) {
             record.refused += 1;
         } else {
             record.latencies.saturating_record(latency.0.max(1));
+            record.sum = record.sum.saturating_add(latency.0);
         }
     }
 
-    /// What was measured; begins anew.
+    /// What was measured since this was asked last.
     pub(crate) fn take(&mut self, now: Time) -> Performance {
-        let told = std::mem::replace(self, Recorder::new(now));
-        let row = |(index, record): (usize, Option<Box<Record>>)| {
-            let record = record?;
+        let row = |(index, (_, name)): (usize, (RequestKind, &str))| {
+            let record = self.kinds[index].as_ref()?.since(self.told[index].as_deref());
             let quantile = |q| record.latencies.value_at_quantile(q);
-            Some(KindPerformance {
-                kind: KINDS[index].1.to_owned(),
+            let any = !record.latencies.is_empty() || record.refused > 0;
+            any.then(|| KindPerformance {
+                kind: name.to_owned(),
                 count: record.latencies.len(),
                 refused: record.refused,
                 p50: quantile(0.5),
@@ -123,8 +158,27 @@ impl Recorder {
                 max: record.latencies.max(),
             })
         };
-        let kinds = told.kinds.into_iter().enumerate().filter_map(row).collect();
-        Performance { window: now.since(told.since).0, kinds }
+        let kinds = KINDS.into_iter().enumerate().filter_map(row).collect();
+        let window = now.since(self.since).0;
+        (self.since, self.told) = (now, self.kinds.clone());
+        Performance { window, kinds }
+    }
+
+    /// Everything since the start, by kind; the times counted by these bounds, which grow.
+    pub(crate) fn totals(&self, bounds: &[Span]) -> Vec<KindTotals> {
+        let total = |(record, (_, kind)): (&Option<Box<Record>>, (RequestKind, &'static str))| {
+            let record = record.as_ref()?;
+            let Record { latencies, sum, refused } = &**record;
+            let mut buckets: Vec<(Span, u64)> = bounds.iter().map(|bound| (*bound, 0)).collect();
+            for step in latencies.iter_recorded() {
+                let least = latencies.lowest_equivalent(step.value_iterated_to());
+                if let Some((_, count)) = buckets.iter_mut().find(|(bound, _)| least <= bound.0) {
+                    *count += step.count_since_last_iteration();
+                }
+            }
+            Some(KindTotals { kind, buckets, count: latencies.len(), sum: *sum, refused: *refused })
+        };
+        self.kinds.iter().zip(KINDS).filter_map(total).collect()
     }
 }
 
@@ -156,5 +210,23 @@ mod tests {
         assert!(row.max.abs_diff(100_000) <= 1_000, "{row:?}");
         let empty = recorder.take(Time(6_000_000));
         assert_eq!((empty.window, empty.kinds.len()), (1_000_000, 0));
+        recorder.record(RequestKind::Balance, Span(7), &good);
+        let [row] = &recorder.take(Time(7_000_000)).kinds[..] else { panic!("one kind was asked for") };
+        assert_eq!((row.count, row.refused, row.p50, row.max), (1, 0, 7, 7));
+    }
+
+    #[test]
+    fn totals_are_those_since_the_start_whoever_asked_meanwhile() {
+        let mut recorder = Recorder::new(Time(0));
+        let good = Response::Read(ReadDone { account: None, slot: Slot(0) });
+        for latency in [1, 100, 101, 10_000, 2_000_000] {
+            recorder.record(RequestKind::Balance, Span(latency), &good);
+            recorder.take(Time(latency));
+        }
+        recorder.record(RequestKind::Balance, Span(1), &Response::refused(Why::NotLeader));
+        let totals = recorder.totals(&[Span(100), Span(1_000), Span(1_000_000)]);
+        let [row] = &totals[..] else { panic!("one kind was asked for") };
+        assert_eq!(row.buckets, [(Span(100), 2), (Span(1_000), 1), (Span(1_000_000), 1)]);
+        assert_eq!((row.kind, row.count, row.sum, row.refused), ("balance", 5, 2_010_202, 1));
     }
 }

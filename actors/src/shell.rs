@@ -44,6 +44,14 @@ pub(crate) trait Log: Send + Sync {
     fn fetch(&self, group: GroupId, from: Slot, until: Slot, bytes: usize);
     /// Bytes that may still be queued.
     fn credit(&self) -> usize;
+    /// What it has done since it was started, by name; times in microseconds.
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        Vec::new()
+    }
+    /// How long its syncs took, see [`LogHandle::sync_times`].
+    fn sync_times(&self) -> Vec<(u64, u64)> {
+        Vec::new()
+    }
     /// Writes what is queued and ends.
     fn close(&self);
 }
@@ -59,6 +67,14 @@ impl Log for LogHandle {
 
     fn credit(&self) -> usize {
         LogHandle::credit(self)
+    }
+
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        LogHandle::counters(self)
+    }
+
+    fn sync_times(&self) -> Vec<(u64, u64)> {
+        LogHandle::sync_times(self)
     }
 
     fn close(&self) {

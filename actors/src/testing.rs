@@ -153,6 +153,7 @@ pub(crate) fn config(id: u16, nodes: &[(u16, String)]) -> NodeConfig {
             deadline: Span::from_millis(1000),
         },
         storage: StorageConfig { fsync: Fsync::Never, segment_bytes: 1 << 20 },
+        metrics: None,
     }
 }
 

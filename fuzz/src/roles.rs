@@ -9,7 +9,7 @@ use drachma_protocol::message::client::{Call, Request};
 use drachma_protocol::message::command::CommandKind;
 use drachma_protocol::message::paxos::{
     Accept, Accepted, ChosenEntries, Commit, FetchChosen, Heartbeat, HeartbeatAck, Missing, PreCheck, PreCheckReply,
-    Prepare, Promise, Refused, Synchronise,
+    Prepare, Promise, Refused, Synchronise, TakeOver,
 };
 use drachma_protocol::message::{Message, PaxosMessage};
 use drachma_protocol::role::{Address, Input, RoleKind};
@@ -163,7 +163,7 @@ fn paxos_message(world: &World, draw: &mut Draw<'_>, node: NodeId, to: RoleKind)
     let last = !draw.once_in(4);
     let directory = if draw.once_in(16) { directory(NodeId(9)) } else { directory(node) };
     let for_leader = if to == RoleKind::Leader { !draw.once_in(8) } else { draw.once_in(8) };
-    match (for_leader, draw.below(7)) {
+    match (for_leader, draw.below(8)) {
         (true, 0) => PaxosMessage::PreCheck(PreCheck { round: draw.number(), ballot }),
         (true, 1) => PaxosMessage::PreCheckReply(PreCheckReply { round: draw.number(), lost: draw.once_in(2), ballot }),
         (true, 2) => durable(
@@ -182,7 +182,8 @@ fn paxos_message(world: &World, draw: &mut Draw<'_>, node: NodeId, to: RoleKind)
         ),
         (true, 3) => durable(7, &Accepted { ballot, length: slot }),
         (true, 4) => PaxosMessage::HeartbeatAck(HeartbeatAck { ballot, round: draw.number(), chosen }),
-        (true, 5) => PaxosMessage::Refused(Refused { ballot, promised: accepted }),
+        (true, 5) => PaxosMessage::TakeOver(TakeOver { ballot }),
+        (true, 6) => PaxosMessage::Refused(Refused { ballot, promised: accepted }),
         (true, _) => {
             let synchronised = draw.once_in(2);
             PaxosMessage::Missing(Missing { ballot, synchronised, from: slot, nonce: draw.number() })

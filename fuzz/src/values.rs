@@ -13,7 +13,7 @@ use drachma_protocol::message::command::{
     Begin, ClientCommand, Command, CommandKind, Content, Decide, Entry, FORMAT, Fence, Forget, LeaderStart, Prepare,
     ReadCommand, Resolve, Verdict,
 };
-use drachma_protocol::message::operator::{AccountsCall, Nothing, OperatorCall, OutcomesCall, PageCall};
+use drachma_protocol::message::operator::{AccountsCall, HandOverCall, Nothing, OperatorCall, OutcomesCall, PageCall};
 use drachma_protocol::message::txn::{Inquire, Redirect, Resolved, TxnMessage, Vote, VoteKind};
 use drachma_protocol::placement::map::{AccountRange, Mode, ShardMap};
 use drachma_protocol::time::{LogTime, Span};
@@ -176,8 +176,8 @@ impl Draw<'_> {
     /// What a client may ask.
     pub(crate) fn call(&mut self) -> Call {
         let nothing = Nothing {};
-        match self.below(22) {
-            20 | 21 => {
+        match self.below(23) {
+            21 | 22 => {
                 let operations = (0..self.below(5)).map(|_| self.operation()).collect();
                 let (confirmed, deadline) = (self.once_in(2), self.span());
                 Call::Query(QueryCall { operations, confirmed, deadline, epoch: Epoch(self.number()) })
@@ -203,7 +203,11 @@ impl Draw<'_> {
                 let ids = (0..self.below(4)).map(|_| self.txn()).collect();
                 Call::Operator(OperatorCall::Outcomes(OutcomesCall { ids }))
             }
-            18 => Call::Operator(self.pick(&[OperatorCall::LeaderStatus, OperatorCall::ReplicaStatus])(nothing)),
+            18 => {
+                let target = self.once_in(2).then(|| NodeId(u16::from(self.below(24))));
+                Call::Operator(OperatorCall::HandOver(HandOverCall { target }))
+            }
+            19 => Call::Operator(self.pick(&[OperatorCall::LeaderStatus, OperatorCall::ReplicaStatus])(nothing)),
             _ => Call::Operator(self.pick(&[OperatorCall::Pending, OperatorCall::Totals])(nothing)),
         }
     }

@@ -84,6 +84,12 @@ bugs! {
     LeadsAlone = "leads-alone", Liveness: "A leader without a quorum does not step down (hazard L7).";
     MissedNotAsked = "missed-not-asked", Liveness: "A follower does not say that it misses something.";
     CatchUpOnce = "catch-up-once", Liveness: "What a replica fetches from another is asked for once.";
+    HandOverWithoutPhaseOne = "hand-over-without-phase-one", Safety:
+        "Who is told to take over leads at once, with the log that it has (hazard A7).";
+    ReadWhileHandingOver = "read-while-handing-over", Safety:
+        "A leader that hands over proposes nothing, and so serves reads without a quorum round.";
+    HandOverWithoutEnd = "hand-over-without-end", Liveness:
+        "A leader waits for its successor for ever, and proposes nothing.";
     LatePromiseChooses = "late-promise-chooses", Safety:
         "The chosen length of a late promise counts as accepted under the ballot that it promises.";
     // Storage.

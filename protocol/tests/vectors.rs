@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use drachma_protocol::ids::{
-    AccountId, ClusterId, Epoch, GroupId, NodeId, Session, SessionId, Slot, TransferId, TxnId,
+    AccountId, Ballot, ClusterId, Epoch, GroupId, NodeId, ReplicaId, Session, SessionId, Slot, TransferId, TxnId,
 };
 use drachma_protocol::ledger::model::{
     Account, Balance, CreateResult, Flags, ItemResult, NewAccount, Outcome, Reason, Transfer, TransferResult,
@@ -18,7 +18,9 @@ use drachma_protocol::message::client::{
 };
 use drachma_protocol::message::command::{ClientCommand, CommandKind};
 use drachma_protocol::message::hello::{Caller, Goodbye, Hello, Refusal, Welcome};
-use drachma_protocol::message::operator::{Nothing, OperatorCall};
+use drachma_protocol::message::operator::{
+    HandOverCall, HandOverDone, HandOverEnd, Nothing, OperatorAnswer, OperatorCall,
+};
 use drachma_protocol::placement::map::{AccountRange, Mode, ShardMap};
 use drachma_protocol::time::Span;
 use drachma_protocol::wire::codec::{Decode, Encode, from_slice, to_vec};
@@ -280,6 +282,7 @@ fn requests() -> Vec<Value> {
         ("look an id up", 1, Call::Lookup(FenceCall { txn, deadline })),
         ("ask for the map", 0, Call::Map(MapCall { epoch: Epoch(0) })),
         ("ask a node for its status", 0, Call::Operator(OperatorCall::NodeStatus(Nothing {}))),
+        ("have another node lead", 1, Call::Operator(OperatorCall::HandOver(HandOverCall { target: Some(NodeId(2)) }))),
     ];
     let request = |(number, (name, group, call)): (u64, (&str, u16, Call))| {
         whole(name, Kind::Request, number, &Request { group: GroupId(group), call })
@@ -317,6 +320,8 @@ fn responses() -> Vec<Value> {
     ];
     let account = Account { id: AccountId(4_211), ledger: 1, code: 1, credits_posted: 250, ..Account::default() };
     let refused = Refused { why: Why::NotLeader, leader: Some(NodeId(3)), after: Span(0) };
+    let ballot = Ballot { round: 7, replica: ReplicaId(2) };
+    let moved = HandOverDone { end: HandOverEnd::Moved, leader: NodeId(2), ballot };
     let responses = [
         ("the session is registered", Response::Registered(session())),
         ("all transfers committed", Response::Transfers(TransfersDone { items: Vec::new() })),
@@ -346,6 +351,7 @@ fn responses() -> Vec<Value> {
         ),
         ("keys and accounts of a group", Response::Queried(QueryDone { slot: Slot(1234), found: Some(found()) })),
         ("something is in doubt", Response::Queried(QueryDone { slot: Slot(1234), found: None })),
+        ("the hand-over is done", Response::Operator(OperatorAnswer::HandOver(moved))),
     ];
     (1..).zip(&responses).map(|(number, (name, body))| whole(name, Kind::Response, number, body)).collect()
 }

@@ -8,6 +8,7 @@ use std::fmt;
 
 use drachma_protocol::message::client::{Call, Response, Why};
 use drachma_protocol::message::command::CommandKind;
+use drachma_protocol::message::operator::HandOverEnd;
 use drachma_protocol::message::txn::VoteKind;
 use drachma_protocol::message::{LocalMessage, PaxosMessage, TxnMessage};
 use drachma_protocol::role::{EVENTS, TIMERS};
@@ -32,6 +33,7 @@ names! {
         NotLeader, NoQuorum, Overloaded, Moved, UnknownSession, SessionWindow, Expired, Malformed, WrongNode,
     }
     VOTES, vote of VoteKind: { Yes, No(_), Die, Expired, AlreadyCommitted, Moved }
+    HAND_OVERS, hand_over of HandOverEnd: { Moved, Already, NotMember, Down, Lagging, NotTaken, Busy }
     COMMANDS, command of CommandKind: { Register, Transfers, Transact, CreateAccounts, Transaction, TransactOver }
     WIRES, wire of Wire: {
         Lost, Doubled, Straggled, Truncated, Corrupted, Swallowed, Reset, Misdirected, Mangled, Echoed,
@@ -109,6 +111,8 @@ pub enum Kind {
     Response,
     /// The refusals among them.
     Refusal,
+    /// The ends of hand-overs among them.
+    HandOver,
     /// Timers that came.
     Timer,
     /// What roles told.
@@ -117,7 +121,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order of the table.
-    pub const ALL: [Kind; 16] = [
+    pub const ALL: [Kind; 17] = [
         Kind::Fault,
         Kind::Point,
         Kind::Wire,
@@ -132,6 +136,7 @@ impl Kind {
         Kind::Command,
         Kind::Response,
         Kind::Refusal,
+        Kind::HandOver,
         Kind::Timer,
         Kind::Event,
     ];
@@ -153,6 +158,7 @@ impl Kind {
             Kind::Command => "commands of clients",
             Kind::Response => "answers",
             Kind::Refusal => "refusals",
+            Kind::HandOver => "ends of hand-overs",
             Kind::Timer => "timers",
             Kind::Event => "events",
         }
@@ -176,6 +182,7 @@ impl Kind {
             Kind::Command => COMMANDS.to_vec(),
             Kind::Response => first(Response::KINDS),
             Kind::Refusal => WHYS.to_vec(),
+            Kind::HandOver => HAND_OVERS.to_vec(),
             Kind::Timer => TIMERS.to_vec(),
             Kind::Event => EVENTS.to_vec(),
         }

@@ -301,6 +301,8 @@ pub struct Swarm {
     pub quorum_only: bool,
     /// Somebody asks what no good client asks.
     pub stranger: bool,
+    /// The mean time between two hand-overs of leadership that an operator asks for, in microseconds, if one does.
+    pub moves: Option<u64>,
     /// How long the healed part has to come to rest, in microseconds, if not as long as is fair ([`Swarm::bound`]).
     pub liveness: Option<u64>,
 }
@@ -311,6 +313,7 @@ const SAFETY: u64 = 60_000_000;
 impl Swarm {
     /// Draws a run.
     pub fn draw(rng: &mut Rng) -> Swarm {
+        let moves = moves(rng);
         let groups = pick(rng, &[1, 2, 3, 3, 3, 3, 3, 3]);
         let shape = Shape::draw(rng, groups);
         let kinds: Vec<FaultKind> = match rng.below(10) {
@@ -342,6 +345,7 @@ impl Swarm {
             drift: pick(rng, &[Drift::None, Drift::Usual, Drift::Usual, Drift::Extreme]),
             quorum_only: rng.chance(40),
             stranger: rng.chance(50),
+            moves,
             liveness: None,
             shape,
         }
@@ -368,6 +372,12 @@ impl Swarm {
         let sync = 1_000 * self.disk.mean_sync;
         late + sync + election + 2 * (request + pause) + 1_000_000
     }
+}
+
+/// Drawn beside the stream: seeds of before are what they were, but for this.
+fn moves(rng: &Rng) -> Option<u64> {
+    let mut own = Rng::new(rng.clone().next_u64() ^ 0x006d_6f76_6573);
+    pick(&mut own, &[None, None, Some(5_000_000), Some(1_000_000), Some(200_000)])
 }
 
 /// What the clients do: as many operations as the run is long.

@@ -15,7 +15,7 @@
 //! | [`plan`], [`shrink`] | a seed with parts of it left out; the least that still fails |
 //! | [`failover`] | how long a group is silent when its leader is lost |
 //! | [`world`] | the queue of events; driving roles; carrying out their effects; faults as they happen |
-//! | [`node`], [`disk`], [`network`], [`clock`], [`client`], [`stranger`] | the parts of a world |
+//! | [`node`], [`disk`], [`network`], [`clock`], [`client`], [`stranger`], [`mover`] | the parts of a world |
 //! | [`faults`], [`shape`] | what a seed draws |
 //! | [`history`], [`checkers`] | what clients saw, and what must hold |
 //! | `planted` | hunts for known bugs, in a build that has them |
@@ -32,6 +32,7 @@ pub mod failover;
 pub mod faults;
 pub mod history;
 pub mod model;
+pub mod mover;
 pub mod network;
 pub mod node;
 mod panics;

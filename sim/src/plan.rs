@@ -86,6 +86,7 @@ const KNOBS: &[Knob] = &[
     knob("straggler", 1000, |s| s.network.straggler, |s, n| s.network.straggler = n),
     knob("slow", 1000, |s| s.disk.slow, |s, n| s.disk.slow = n),
     knob("torn", 1000, |s| s.disk.torn, |s, n| s.disk.torn = n),
+    knob("moves", 3_600_000_000, |s| s.moves.unwrap_or(0), |s, n| s.moves = (n > 0).then_some(n)),
     knob("vary", u64::MAX, |_| 0, |_, _| {}),
 ];
 
@@ -110,6 +111,7 @@ clients=N operations=N (of each) in-flight=N batch=N; groups=N replicas=N (at mo
 kinds=KIND+KIND (or none) faults=N (only the first N) skip=N+N (not these, counted from 0); safety=DURATION (of faults and load) liveness=DURATION (to come \
 to rest: too short, and a sound run fails); \
 loss=N duplicate=N straggler=N (of 1000 messages) slow=N (of 1000 syncs) torn=N (of 1000 power losses); \
+moves=N (microseconds between two hand-overs of leadership; 0 for none) \
 vary=N (other draws within the same run)";
 
     /// Whether everything is as drawn.

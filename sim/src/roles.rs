@@ -90,7 +90,7 @@ impl Assembly for RealRoles {
     fn takes(&self, request: &Request) -> RoleKind {
         match &request.call {
             Call::Command(command) if command.kind == CommandKind::Transact => RoleKind::Coordinator,
-            Call::Operator(OperatorCall::LeaderStatus(_)) => RoleKind::Leader,
+            Call::Operator(OperatorCall::LeaderStatus(_) | OperatorCall::HandOver(_)) => RoleKind::Leader,
             Call::Lookup(_) | Call::Operator(_) => RoleKind::Replica,
             _ => RoleKind::Leader,
         }

@@ -34,6 +34,7 @@ use crate::coverage::Coverage;
 use crate::disk::Crash;
 use crate::faults::{Fall, Injector, Point, Swarm};
 use crate::history::History;
+use crate::mover::Mover;
 use crate::network::Network;
 use crate::node::{Assembly, Node};
 use crate::panics;
@@ -75,6 +76,7 @@ pub struct World<'a> {
     scratch: Vec<u8>,
     clients: Vec<Client>,
     stranger: Stranger,
+    mover: Mover,
     injector: Injector,
     rng: Rng,
     trap: Option<Trap>,
@@ -142,6 +144,7 @@ impl<'a> World<'a> {
     pub fn new(swarm: &'a Swarm, assembly: &'a dyn Assembly, checkers: Checkers, rng: &mut Rng, lines: usize) -> Self {
         // One stream for each purpose, so that fewer of one thing shift the draws of no other.
         let (mut for_nodes, mut for_clients) = (rng.fork(), rng.fork());
+        let for_moves = rng.clone().fork();
         let node = |id| Node::new(id, swarm.shape.groups_on(id), for_nodes.fork());
         let mut nodes: Vec<Node> = swarm.shape.nodes().into_iter().map(node).collect();
         for node in &mut nodes {
@@ -159,6 +162,7 @@ impl<'a> World<'a> {
             scratch: Vec::new(),
             clients,
             stranger: Stranger::new(rng.fork()),
+            mover: Mover::new(for_moves),
             injector: Injector::new(swarm, rng.fork()),
             rng: rng.fork(),
             trap: None,
@@ -218,6 +222,9 @@ impl<'a> World<'a> {
         self.at(self.now + SAMPLE_EVERY, Event::Sample);
         if self.swarm.stranger {
             self.at(self.now + SAMPLE_EVERY, Event::Strange);
+        }
+        if self.swarm.moves.is_some() {
+            self.at(self.now + SAMPLE_EVERY, Event::Move);
         }
         self.at(self.now + self.swarm.safety, Event::Heal);
         self.schedule_fault();
@@ -326,6 +333,7 @@ impl<'a> World<'a> {
             Event::Hasten { node, slow } if self.nodes[node].slow == slow => self.nodes[node].slow = 0,
             Event::Late { number } => self.on_late(number),
             Event::Strange => self.on_strange(),
+            Event::Move => self.on_move(),
             Event::Sample => self.sample(),
             Event::Heal => self.heal(),
             Event::Rest => self.at(self.now + REST_EVERY, Event::Rest),
@@ -352,6 +360,14 @@ impl<'a> World<'a> {
         self.ask(self.swarm.client_count, node, correlation, &request);
         let pause = self.stranger.pause();
         self.at(self.now + pause, Event::Strange);
+    }
+
+    fn on_move(&mut self) {
+        let Some(mean) = self.swarm.moves.filter(|_| !self.healed) else { return };
+        let (node, correlation, request) = self.mover.ask(&self.swarm.shape, &self.leaders);
+        self.ask(self.swarm.client_count + 1, node, correlation, &request);
+        let pause = self.mover.pause(mean);
+        self.at(self.now + pause, Event::Move);
     }
 
     fn on_response(&mut self, client: u32, correlation: u64, from: NodeId, response: &Response) {

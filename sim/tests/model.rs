@@ -28,6 +28,12 @@ fn two_leaders_agree_in_every_order_of_messages() {
 }
 
 #[test]
+fn a_hand_over_makes_no_two_logs_in_any_order_of_messages() {
+    let bounds = Options { elections: 0, moves: 1, crashes: 0, doubts: 0, ..Options::of(Name::Paxos) };
+    assert_good(&check(Name::Paxos, &Options { invariants: vec!["log-matching".to_owned()], ..bounds }));
+}
+
+#[test]
 fn a_log_that_has_lost_its_end_does_no_harm() {
     let bounds = Options { elections: 0, crashes: 1, doubts: 1, ..Options::of(Name::Paxos) };
     assert_good(&check(Name::Paxos, &bounds));

@@ -55,6 +55,9 @@ fn options(name: Name, args: &CheckArgs) -> Result<Options, Failure> {
     if name == Name::Commit && args.doubt.is_some() {
         return Err(Failure::usage("`--doubt` is about disks, which only the model `paxos` has".to_owned()));
     }
+    if name == Name::Commit && args.moves.is_some() {
+        return Err(Failure::usage("`--moves` is of the model `paxos` only".to_owned()));
+    }
     let search = match (args.dfs, args.simulate) {
         (_, true) => Search::Simulation { seed: args.seed },
         (true, _) => Search::Depth,
@@ -62,6 +65,7 @@ fn options(name: Name, args: &CheckArgs) -> Result<Options, Failure> {
     };
     Ok(Options {
         elections: args.elections.unwrap_or(usual.elections),
+        moves: args.moves.unwrap_or(usual.moves),
         crashes: args.crashes.unwrap_or(usual.crashes),
         doubts: args.doubt.unwrap_or(usual.doubts),
         duplicates: args.duplicating.unwrap_or(usual.duplicates),
@@ -92,10 +96,10 @@ fn plant(name: &str) -> Result<(), Failure> {
 }
 
 fn bounds(name: Name, options: &Options) -> String {
-    let Options { elections, crashes, doubts, timers, drops, duplicates, commands, .. } = options;
+    let Options { elections, moves, crashes, doubts, timers, drops, duplicates, commands, .. } = options;
     let depth = options.depth.map_or("any depth".to_owned(), |depth| format!("at most {depth} steps"));
     format!(
-        "{}: {commands} commands, {elections} elections, {crashes} crashes, {doubts} of them with a damaged log, {timers} timers, \
+        "{}: {commands} commands, {elections} elections, {moves} hand-overs, {crashes} crashes, {doubts} of them with a damaged log, {timers} timers, \
          {drops} losses, {duplicates} duplicates, {depth}, {} threads",
         name.as_str(),
         options.threads

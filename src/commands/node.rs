@@ -55,6 +55,11 @@ fn failure(error: &NodeError) -> Failure {
                 "{error}: is the node running already? `drachma down` stops it; base_port and address choose other ports"
             ))
         }
+        NodeError::Metrics { error: cause, .. } if cause.kind() == std::io::ErrorKind::AddrInUse => {
+            Failure::usage(format!(
+                "{error}: another program has that port; `[metrics] address` chooses another one, of n1, and counts on"
+            ))
+        }
         _ => Failure::usage(error),
     }
 }

@@ -1,4 +1,4 @@
-//! `drachma stop` and `drachma start`: single nodes of a cluster that `up` has started.
+//! `drachma stop`, `drachma fail` and `drachma start`: single nodes of a cluster that `up` has started.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use drachma_protocol::ids::NodeId;
 use super::{block_on, data_dir, settings};
 use crate::cli::{Globals, TargetArgs};
 use crate::exit::{Exit, Failure, Outcome};
-use crate::local::LocalCluster;
+use crate::local::{LocalCluster, LocalError};
 use crate::output::{self, Cell};
 use crate::target;
 
@@ -25,19 +25,36 @@ fn attach(args: &TargetArgs, globals: &Globals) -> Result<(LocalCluster, Vec<Nod
     Ok((LocalCluster::attach(settings, data)?, nodes))
 }
 
-/// Kills nodes, as a failure would, and waits for the end of their processes.
+/// Asks nodes to stop, which have others lead what they led, and waits for the end of their processes; who does not
+/// stop is killed.
 ///
 /// # Errors
 /// With exit status 3 if `up` has not started the cluster.
 pub fn stop(args: &TargetArgs, globals: &Globals) -> Outcome {
+    end(args, globals, "stopped", LocalCluster::stop)
+}
+
+/// Kills nodes, as a failure would, and waits for the end of their processes.
+///
+/// # Errors
+/// With exit status 3 if `up` has not started the cluster.
+pub fn fail(args: &TargetArgs, globals: &Globals) -> Outcome {
+    end(args, globals, "killed", |cluster, nodes| nodes.iter().try_for_each(|node| cluster.kill(*node)))
+}
+
+fn end(
+    args: &TargetArgs,
+    globals: &Globals,
+    word: &str,
+    how: impl FnOnce(&mut LocalCluster, &[NodeId]) -> Result<(), LocalError>,
+) -> Outcome {
     let (mut cluster, nodes) = attach(args, globals)?;
-    let mut rows = Vec::new();
-    for node in nodes {
-        let running = cluster.is_running(node);
-        cluster.kill(node)?;
-        let state = if running { "stopped" } else { "was not running" };
-        rows.push(vec![Cell::text(node), Cell::text(state)]);
-    }
+    let running: Vec<bool> = nodes.iter().map(|node| cluster.is_running(*node)).collect();
+    how(&mut cluster, &nodes)?;
+    let row = |(node, running): (&NodeId, bool)| {
+        vec![Cell::text(node), Cell::text(if running { word } else { "was not running" })]
+    };
+    let rows: Vec<Vec<Cell>> = nodes.iter().zip(running).map(row).collect();
     output::print(globals.output, &HEADERS, &rows)?;
     Ok(Exit::Done)
 }

@@ -109,10 +109,12 @@ pub(super) fn settings(source: &Source<'_>) -> Result<Settings, SettingsError> {
         accounts,
         initial_balance,
         log: log(source, &raw.log)?,
+        metrics: None,
         warnings,
     };
     reserved(source, &raw)?;
-    Ok(warn(settings))
+    let metrics = metrics(source, &raw.metrics, &settings.nodes)?;
+    Ok(warn(Settings { metrics, ..settings }))
 }
 
 fn name(source: &Source<'_>, cluster: &raw::Cluster) -> Result<String, SettingsError> {
@@ -347,10 +349,28 @@ fn log(source: &Source<'_>, raw: &raw::Log) -> Result<LogSettings, SettingsError
 /// Keys that are accepted and have no effect yet must still be well-formed.
 fn reserved(source: &Source<'_>, raw: &Raw) -> Result<(), SettingsError> {
     source.number("snapshot_every_bytes", &raw.storage.snapshot_every_bytes, 256 * MEBI, MEBI..=1 << 50)?;
-    if let Some(address) = &raw.metrics.address {
-        checked_address(source, address)?;
-    }
     Ok(())
+}
+
+/// Where n1 serves its metrics; every node must have a port of its own there, and none may be one that a node listens on.
+fn metrics(source: &Source<'_>, raw: &raw::Metrics, nodes: &[Node]) -> Result<Option<(String, u16)>, SettingsError> {
+    let Some(address) = &raw.address else { return Ok(None) };
+    let text = checked_address(source, address)?;
+    let wrong = |message: String| Err(source.error(address.span(), message));
+    let Some((host, Ok(port))) = text.rsplit_once(':').map(|(host, port)| (host, port.parse::<u16>())) else {
+        return wrong(format!("`{text}` is not an address; host:port is allowed"));
+    };
+    for node in nodes {
+        let own = u32::from(port) + u32::from(node.id.0.saturating_sub(1));
+        if own > u32::from(u16::MAX) {
+            return wrong(format!("{} would serve its metrics at port {own} ({port}, counted from n1)", node.id));
+        }
+        let taken = |other: &&Node| other.address == format!("{host}:{own}");
+        if let Some(other) = nodes.iter().find(taken) {
+            return wrong(format!("{} would serve its metrics where {} listens: {}", node.id, other.id, other.address));
+        }
+    }
+    Ok(Some((host.to_owned(), port)))
 }
 
 fn warn(mut settings: Settings) -> Settings {

@@ -92,6 +92,8 @@ pub struct Settings {
     accounts: u64,
     initial_balance: u128,
     log: LogSettings,
+    // Of n1; the next node has the next port.
+    metrics: Option<(String, u16)>,
     warnings: Vec<String>,
 }
 
@@ -244,6 +246,7 @@ impl Settings {
             genesis: self.groups.iter().map(|group| self.genesis(group.id)).collect(),
             timers: self.timers,
             storage: self.storage,
+            metrics: self.metrics_address(node),
         })
     }
 
@@ -254,10 +257,17 @@ impl Settings {
         if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
     }
 
-    /// The same cluster at other addresses; nodes that are not named keep theirs.
+    /// Where a node serves its metrics: at the port that is configured for n1, counted on.
+    pub fn metrics_address(&self, node: NodeId) -> Option<String> {
+        let (host, port) = self.metrics.as_ref()?;
+        Some(format!("{host}:{}", port.saturating_add(node.0.saturating_sub(1))))
+    }
+
+    /// The same cluster at other addresses, without metrics, whose ports may be another's; nodes that are not named keep
+    /// theirs.
     #[must_use]
     pub fn with_ports(mut self, addresses: Vec<(NodeId, String)>) -> Settings {
-        self.listen = None;
+        (self.listen, self.metrics) = (None, None);
         for (id, address) in addresses {
             if let Some(node) = self.nodes.iter_mut().find(|node| node.id == id) {
                 node.address = address;

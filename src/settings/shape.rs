@@ -86,7 +86,11 @@ fn write_toml(out: &mut String, settings: &Settings) -> std::fmt::Result {
     let (accounts, balance) = (settings.accounts, settings.initial_balance);
     writeln!(out, "\n[data_set]\naccounts = {accounts}\ninitial_balance = \"{balance}\"")?;
     let format = if settings.log.json { "json" } else { "text" };
-    writeln!(out, "\n[log]\nlevel = {}\nformat = \"{format}\"", quote(&settings.log.level))
+    writeln!(out, "\n[log]\nlevel = {}\nformat = \"{format}\"", quote(&settings.log.level))?;
+    match &settings.metrics {
+        Some((host, port)) => writeln!(out, "\n[metrics]\naddress = {}", quote(&format!("{host}:{port}"))),
+        None => Ok(()),
+    }
 }
 
 fn write_placement(out: &mut String, settings: &Settings) -> std::fmt::Result {

@@ -91,6 +91,8 @@ fn every_bad_input_is_refused_with_file_line_and_column() {
         ("[log]\nformat = \"xml\"\n", at(2), 10, "`text` and `json` are allowed"),
         ("[log]\nlevel = \"a=b=c\"\n", at(2), 9, "error, warn, info"),
         ("[metrics]\naddress = \"9100\"\n", at(2), 11, "host:port"),
+        ("[metrics]\naddress = \"a:65535\"\n", at(2), 11, "n2 would serve its metrics at port 65536"),
+        ("[metrics]\naddress = \"127.0.0.1:7100\"\n", at(2), 11, "n2 would serve its metrics where n1 listens"),
         ("[cluster]\nname = \"a b\"\n", at(2), 8, "1 to 64 letters"),
         ("[cluster]\nbase_port = 0\n", at(2), 13, "1 to 65535 is allowed"),
         ("[cluster]\nbase_port = 65534\n", 6, 6, "n3 would have port 65536"),

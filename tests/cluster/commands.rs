@@ -91,6 +91,7 @@ fn every_command_works_on_a_cluster_that_up_has_started() {
     moves_money(&up);
     shows_what_was_moved(&up);
     keeps_accounts(&up);
+    moves_a_leader(&up);
     stops_and_starts_nodes(&up);
     goes_down_and_comes_back(&up);
 }
@@ -208,6 +209,33 @@ fn keeps_accounts(up: &Up) {
     assert_eq!(up.table(1, "account show 9001"), "");
     up.rows(9000, "account list");
     up.rows(9003, "account list --all");
+}
+
+fn moves_a_leader(up: &Up) {
+    let leader = up.rows(3, "leader")[0]["leader"].as_str().unwrap().to_owned();
+    let next = ["n1", "n2", "n3"].into_iter().find(|node| *node != leader).unwrap();
+    for (line, status, part) in [
+        ("leader move g9 n1", 2, "there is no group g9"),
+        ("leader move g1 n77", 2, "there is no node n77"),
+        ("leader move g1 n4", 2, "n4 has no replica of g1; its nodes are n1, n2, n3"),
+    ] {
+        let output = up.run(line);
+        let said = text(&output.stderr);
+        assert!(output.status.code() == Some(status) && said.contains(part), "{line}: {said}");
+    }
+    let moved = &up.rows(1, &format!("leader move g1 {next}"))[0];
+    assert_eq!((&moved["group"], &moved["from"], &moved["leader"]), (&"g1".into(), &leader.into(), &next.into()));
+    assert_eq!(up.rows(3, "leader")[0]["leader"], next);
+    let again = up.run(&format!("leader move g1 {next}"));
+    assert_eq!(again.status.code(), Some(0));
+    assert!(text(&again.stderr).contains(&format!("{next} leads g1 already")));
+    // A node that is down does not take over, and the leader goes on.
+    let third = ["n1", "n2", "n3"].into_iter().find(|node| *node != next && moved["from"] != **node).unwrap();
+    up.table(0, &format!("fail {third}"));
+    let output = up.run(&format!("leader move g1 {third}"));
+    assert_eq!(output.status.code(), Some(3), "{}", text(&output.stdout));
+    assert!(text(&output.stderr).contains(&format!("{next} leads g1 on")), "{}", text(&output.stderr));
+    up.table(0, &format!("start {third}"));
 }
 
 fn stops_and_starts_nodes(up: &Up) {

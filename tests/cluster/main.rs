@@ -10,6 +10,7 @@ mod coordinators;
 mod example;
 mod hot;
 mod leaders;
+mod metrics;
 mod paused;
 mod planted;
 mod reads;

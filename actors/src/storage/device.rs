@@ -120,7 +120,9 @@ impl Device for Files {
         };
         synced.map_err(StorageError::io(&self.layout.segment(segment)))?;
         count(&self.shared.counters.syncs, 1);
-        count(&self.shared.counters.sync_micros, begun.elapsed().as_micros() as u64);
+        let micros = begun.elapsed().as_micros() as u64;
+        count(&self.shared.counters.sync_micros, micros);
+        self.shared.syncs.add(micros);
         Ok(())
     }
 

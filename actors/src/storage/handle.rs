@@ -45,6 +45,23 @@ pub(super) struct Fetch {
 pub(super) struct Shared {
     outstanding: AtomicUsize,
     pub(super) counters: Counters,
+    pub(super) syncs: Times,
+}
+
+/// The upper ends of the buckets of [`Times`], in microseconds.
+const BOUNDS: [u64; 12] = [50, 100, 200, 400, 800, 1_600, 3_200, 6_400, 12_800, 51_200, 204_800, 1_638_400];
+
+/// How long something took, counted by buckets.
+#[derive(Default)]
+pub(super) struct Times([AtomicU64; BOUNDS.len()]);
+
+impl Times {
+    /// Once more, so many microseconds; what is beyond the last bound is in no bucket.
+    pub(super) fn add(&self, micros: u64) {
+        if let Some(bucket) = BOUNDS.iter().position(|bound| micros <= *bound) {
+            count(&self.0[bucket], 1);
+        }
+    }
 }
 
 /// What the thread has done.
@@ -135,6 +152,13 @@ impl LogHandle {
             ("log_refused", &counters.refused),
         ];
         all.into_iter().map(|(name, counter)| (name, counter.load(Ordering::Relaxed))).collect()
+    }
+
+    /// How long syncs took since the log was started: microseconds, and how many took up to that and no less than the
+    /// bound before; what is missing to `log_syncs` took longer than all.
+    pub fn sync_times(&self) -> Vec<(u64, u64)> {
+        let counts = self.shared.syncs.0.iter().map(|count| count.load(Ordering::Relaxed));
+        BOUNDS.into_iter().zip(counts).collect()
     }
 
     /// Writes what is queued, marks the log as closed in order, and ends the thread. Afterwards every handle refuses.

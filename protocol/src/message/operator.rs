@@ -33,12 +33,14 @@ pub enum OperatorCall {
     Outcomes(OutcomesCall),
     /// Rates and latencies since the last such call. To `g0`.
     Performance(Nothing),
+    /// Have another node lead. To a group, at its leader; refused elsewhere as commands are.
+    HandOver(HandOverCall),
     /// A page of keys. To a group.
     Keys(KeysCall),
 }
 wire_enum!(OperatorCall {
     1 => LeaderStatus, 2 => ReplicaStatus, 3 => NodeStatus, 4 => Accounts, 5 => Posted, 6 => PostedDigest, 7 => Log,
-    8 => Pending, 9 => Totals, 10 => Outcomes, 11 => Performance, 13 => Keys,
+    8 => Pending, 9 => Totals, 10 => Outcomes, 11 => Performance, 12 => HandOver, 13 => Keys,
 });
 
 /// One answer.
@@ -66,12 +68,14 @@ pub enum OperatorAnswer {
     Outcomes(OutcomesPage),
     /// To `Performance`.
     Performance(Performance),
+    /// To `HandOver`.
+    HandOver(HandOverDone),
     /// To `Keys`.
     Keys(KeysPage),
 }
 wire_enum!(OperatorAnswer {
     1 => LeaderStatus, 2 => ReplicaStatus, 3 => NodeStatus, 4 => Accounts, 5 => Posted, 6 => PostedDigest, 7 => Log,
-    8 => Pending, 9 => Totals, 10 => Outcomes, 11 => Performance, 13 => Keys,
+    8 => Pending, 9 => Totals, 10 => Outcomes, 11 => Performance, 12 => HandOver, 13 => Keys,
 });
 
 /// Which keys.
@@ -407,3 +411,45 @@ pub struct KindPerformance {
     pub max: u64,
 }
 wire_struct!(KindPerformance { kind, count, refused, p50, p99, max });
+
+/// Who is to lead.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct HandOverCall {
+    /// Which node; nothing for the follower that is closest.
+    pub target: Option<NodeId>,
+}
+wire_struct!(HandOverCall { target });
+
+/// What became of it. In every case but the first the leader that was asked leads on, unless a newer one was elected.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum HandOverEnd {
+    /// Another node leads: see [`HandOverDone::leader`].
+    Moved,
+    /// The node that was named leads already.
+    Already,
+    /// The node that was named has no replica of the group.
+    NotMember,
+    /// The node that was named cannot be reached; or, if none was, no follower is fit.
+    Down,
+    /// It lacks too much of the log, or did not get the rest in time.
+    Lagging,
+    /// It had everything and was told, but did not lead in time.
+    NotTaken,
+    /// Another hand-over is under way.
+    Busy,
+}
+wire_tags!(HandOverEnd {
+    1 => Moved, 2 => Already, 3 => NotMember, 4 => Down, 5 => Lagging, 6 => NotTaken, 7 => Busy,
+});
+
+/// The end of a hand-over.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct HandOverDone {
+    /// How it ended.
+    pub end: HandOverEnd,
+    /// Who leads now, as far as the node that was asked knows.
+    pub leader: NodeId,
+    /// With which ballot.
+    pub ballot: Ballot,
+}
+wire_struct!(HandOverDone { end, leader, ballot });

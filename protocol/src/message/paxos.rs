@@ -40,11 +40,13 @@ pub enum PaxosMessage {
     FetchChosen(FetchChosen),
     /// The answer.
     ChosenEntries(ChosenEntries),
+    /// Leader to the leader role of another node: lead instead of me.
+    TakeOver(TakeOver),
 }
 wire_enum!(PaxosMessage {
     1 => PreCheck, 2 => PreCheckReply, 3 => Prepare, 4 => Promise, 5 => Synchronise, 6 => Accept, 7 => Accepted,
     8 => Commit, 9 => Heartbeat, 10 => HeartbeatAck, 11 => Refused, 12 => Missing, 13 => FetchChosen,
-    14 => ChosenEntries,
+    14 => ChosenEntries, 15 => TakeOver,
 });
 
 /// Have you lost the leader, too? A cut-off node that returns must not depose a healthy leader.
@@ -236,3 +238,13 @@ pub struct ChosenEntries {
     pub chosen: Slot,
 }
 wire_struct!(ChosenEntries { start, entries, chosen });
+
+/// Lead instead of me: stand at once, without asking whether others have lost the leader, too. What is proposed is
+/// chosen by now and accepted by the one that is told, and nothing follows until it leads, or is given up. It runs
+/// phase 1 like every candidate (hazard A7).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct TakeOver {
+    /// The leader's ballot; of an older leader than is known it means nothing.
+    pub ballot: Ballot,
+}
+wire_struct!(TakeOver { ballot });

@@ -76,7 +76,8 @@
 //! when the connection to the leader's process breaks. It asks first whether others have lost the leader, too
 //! ([`PreCheck`]), so that a node that was cut off cannot depose a healthy leader when it returns. Heartbeats name the
 //! order of succession, so that usually one successor stands alone. A leader that has not heard a majority for an
-//! election timeout, or whose own disk has not finished a write for that long, steps down and says so (hazard L7).
+//! election timeout, or whose own disk has not finished a write for that long, steps down and says so (hazard L7). A leader
+//! that is to go hands over: who is told to ([`TakeOver`]) stands without the question, and never without phase 1.
 //!
 //! # Doubt
 //!
@@ -106,6 +107,7 @@
 //! [`Commit`]: crate::message::paxos::Commit
 //! [`ChosenEntries`]: crate::message::paxos::ChosenEntries
 //! [`PreCheck`]: crate::message::paxos::PreCheck
+//! [`TakeOver`]: crate::message::paxos::TakeOver
 //! [`LeaderStart`]: crate::message::command::LeaderStart
 
 pub mod leader;

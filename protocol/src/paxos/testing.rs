@@ -17,6 +17,7 @@
 //! | `wipe NODE` | its disk is formatted anew: empty, with another directory |
 //! | `link NODE down`, `link NODE up` | the others see the connection to it break, or come back |
 //! | `transfer NODE ID`, `read NODE ACCOUNT` | a client's request at that node |
+//! | `move NODE [NODE]` | an operator asks the first to have the second lead, or any other |
 //! | `quiet`, `loud` | stops and starts the trace |
 //! | `state` | shows every node |
 
@@ -32,6 +33,7 @@ use crate::ledger::{Genesis, Limits};
 use crate::log::record::{Record, Recovered};
 use crate::message::client::{Call, ReadCall, Request, Response};
 use crate::message::command::{ClientCommand, CommandKind, Content, Entry};
+use crate::message::operator::{HandOverCall, OperatorAnswer, OperatorCall};
 use crate::message::{LocalMessage, Message, PaxosMessage};
 use crate::placement::map::{AccountRange, Mode, ShardMap};
 use crate::role::{Address, Effect, Effects, Input, Role, RoleKind};
@@ -375,6 +377,10 @@ impl Group {
                 let read = ReadCall { account, deadline: Span::from_millis(2000), epoch: Epoch(1) };
                 self.request(node(1), Call::Read(read));
             }
+            "move" => {
+                let call = HandOverCall { target: words.get(2).map(|_| node(2)) };
+                self.request(node(1), Call::Operator(OperatorCall::HandOver(call)));
+            }
             "quiet" => self.quiet = true,
             "loud" => self.quiet = false,
             "state" => self.state(),
@@ -490,6 +496,7 @@ fn show(message: &PaxosMessage) -> String {
         PaxosMessage::HeartbeatAck(m) => format!("{} round {}", m.ballot, m.round),
         PaxosMessage::Refused(m) => format!("{} promised {}", m.ballot, m.promised),
         PaxosMessage::Missing(m) => format!("{} synchronised {} from {}", m.ballot, m.synchronised, m.from),
+        PaxosMessage::TakeOver(m) => format!("{}", m.ballot),
         PaxosMessage::FetchChosen(m) => format!("from {}", m.from),
         PaxosMessage::ChosenEntries(m) => format!("from {} {} of {}", m.start, m.entries.len(), m.chosen),
     };
@@ -503,6 +510,9 @@ fn show_response(response: &Response) -> String {
         Response::Read(done) => {
             let balance = done.account.map(|account| account.balance().to_string());
             format!("balance {} at {}", balance.unwrap_or_default(), done.slot)
+        }
+        Response::Operator(OperatorAnswer::HandOver(done)) => {
+            format!("{:?}, {} leads with {}", done.end, done.leader, done.ballot)
         }
         Response::Refused(refused) => format!("refused {:?}, try {:?}", refused.why, refused.leader),
         other => format!("{other:?}"),

@@ -6,9 +6,10 @@ use drachma_protocol::message::client::{
     ReadDone, Refused, Request, Response, SettledDone, TransactionDone, TransfersDone, Why,
 };
 use drachma_protocol::message::operator::{
-    AccountsCall, AccountsPage, ActorStatus, Counter, KeysCall, KeysPage, KindPerformance, LeaderPhase, LeaderStatus,
-    LedgerTotals, LogPage, NodeStatus, Nothing, OperatorAnswer, OperatorCall, OutcomesCall, OutcomesPage, PageCall,
-    PendingPage, PendingRow, Performance, PostedDigest, PostedPage, ReplicaStatus, Totals,
+    AccountsCall, AccountsPage, ActorStatus, Counter, HandOverCall, HandOverDone, HandOverEnd, KeysCall, KeysPage,
+    KindPerformance, LeaderPhase, LeaderStatus, LedgerTotals, LogPage, NodeStatus, Nothing, OperatorAnswer,
+    OperatorCall, OutcomesCall, OutcomesPage, PageCall, PendingPage, PendingRow, Performance, PostedDigest, PostedPage,
+    ReplicaStatus, Totals,
 };
 use drachma_protocol::placement::map::{AccountRange, Mode, ShardMap};
 use proptest::collection::vec;
@@ -79,6 +80,7 @@ fn operator_call() -> impl Strategy<Value = OperatorCall> {
             from,
             limit
         })),
+        option::of(node()).prop_map(|target| OperatorCall::HandOver(HandOverCall { target })),
     ]
 }
 
@@ -172,6 +174,8 @@ fn operator_answer() -> impl Strategy<Value = OperatorAnswer> {
             .prop_map(|(outcomes, applied)| OperatorAnswer::Outcomes(OutcomesPage { outcomes, applied })),
         (u64s(), vec(kind_performance(), 0..5))
             .prop_map(|(window, kinds)| OperatorAnswer::Performance(Performance { window, kinds })),
+        (one_of(HandOverEnd::ALL), node(), ballot())
+            .prop_map(|(end, leader, ballot)| OperatorAnswer::HandOver(HandOverDone { end, leader, ballot })),
     ]
 }
 

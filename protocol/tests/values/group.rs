@@ -140,7 +140,7 @@ pub(crate) fn paxos_message() -> impl Strategy<Value = PaxosMessage> {
 }
 
 fn election() -> impl Strategy<Value = PaxosMessage> {
-    use paxos::{PreCheck, PreCheckReply, Prepare};
+    use paxos::{PreCheck, PreCheckReply, Prepare, TakeOver};
     prop_oneof![
         (u64s(), ballot()).prop_map(|(round, ballot)| PaxosMessage::PreCheck(PreCheck { round, ballot })),
         (u64s(), any::<bool>(), ballot())
@@ -149,6 +149,7 @@ fn election() -> impl Strategy<Value = PaxosMessage> {
             PaxosMessage::Prepare(Prepare { ballot, accepted, length, chosen, directory })
         }),
         promise().prop_map(|promise| PaxosMessage::Promise(durable(&promise))),
+        ballot().prop_map(|ballot| PaxosMessage::TakeOver(TakeOver { ballot })),
     ]
 }
 

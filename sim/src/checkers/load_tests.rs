@@ -27,6 +27,8 @@ impl Story {
             digest: 0,
             accounts: 0,
             posted: 0,
+            keys: 0,
+            key_bytes: 0,
             ids: 0,
             in_doubt: 0,
             coordinated: 0,

@@ -82,6 +82,8 @@ pub enum Search {
 pub struct Options {
     /// Elections beyond the first: changes of leadership in `commit`, of either group.
     pub elections: u8,
+    /// Hand-overs of leadership to another node; in `paxos` only.
+    pub moves: u8,
     /// Crashes.
     pub crashes: u8,
     /// Crashes, of those, after which the last record of the node's log is lost although it was synced; in `paxos` only.
@@ -118,6 +120,7 @@ impl Options {
         };
         Options {
             elections,
+            moves: 0,
             crashes,
             doubts,
             duplicates: 0,

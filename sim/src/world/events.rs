@@ -99,6 +99,8 @@ pub(super) enum Event {
     },
     /// Somebody asks what no good client asks.
     Strange,
+    /// An operator wants another leader.
+    Move,
     Sample,
     Heal,
     Rest,

@@ -89,7 +89,7 @@ fn calm() -> Swarm {
     swarm.kinds.clear();
     swarm.client_count = 0;
     (swarm.network, swarm.drift) = (NetworkOptions::calm(300), Drift::None);
-    (swarm.quorum_only, swarm.stranger) = (false, false);
+    (swarm.quorum_only, swarm.stranger, swarm.moves) = (false, false, None);
     (swarm.safety, swarm.disk.mean_sync, swarm.disk.slow) = (1_000_000, 300, 0);
     swarm
 }

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use drachma_protocol::ids::{GroupId, NodeId, Origin};
 use drachma_protocol::message::client::{Request, Response};
+use drachma_protocol::message::operator::OperatorAnswer;
 use drachma_protocol::message::{Message, PaxosMessage, TxnMessage};
 use drachma_protocol::role::{Address, Input, RoleKind};
 use drachma_protocol::wire::codec::{DecodeError, from_slice};
@@ -106,6 +107,9 @@ impl World<'_> {
         self.count(coverage::Kind::Response, response.kind());
         if let Response::Refused(refused) = response {
             self.count(coverage::Kind::Refusal, coverage::why(refused.why));
+        }
+        if let Response::Operator(OperatorAnswer::HandOver(done)) = response {
+            self.count(coverage::Kind::HandOver, coverage::hand_over(done.end));
         }
         let frame = self.frame(|out| frame::encode(out, Kind::Response, to.correlation, response));
         let link = (Endpoint::Node(from), Endpoint::Client(to.connection as u32));

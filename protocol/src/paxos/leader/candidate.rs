@@ -29,6 +29,8 @@ pub(super) struct Candidate {
     chosen: Slot,
     again: Time,
     until: Time,
+    // Only with a planted bug: its predecessor's word is enough.
+    pub(super) appointed: bool,
 }
 
 /// A promise of which parts have arrived.
@@ -114,6 +116,7 @@ impl Leader {
             chosen: Slot(0),
             again: self.now + ASK_AGAIN,
             until: self.now + Span(self.config.leader_timeout.0 * 2),
+            appointed: false,
         }));
         self.send_prepare(self.config.node, effects);
     }
@@ -236,7 +239,7 @@ impl Leader {
         // Without a first entry the group has not begun, as far as is known: its first leader needs everybody. A replica
         // in doubt counts only when nobody is missing (hazard S28).
         let begun = known || (self.members.is_some() && candidate.whole().any(|(_, promise)| promise.length > Slot(0)));
-        let enough = all || (self.quorum.is_quorum(sure) && begun);
+        let enough = all || (self.quorum.is_quorum(sure) && begun) || candidate.appointed;
         if !enough || (known && self.members.is_none()) {
             return; // Members become known when the first entry, which is chosen, is applied here.
         }

@@ -78,6 +78,7 @@ impl Leader {
     /// This role no longer leads: whoever waits asks another one, under the same id.
     pub(super) fn refuse_all(&mut self, leading: Leading, effects: &mut Effects) {
         let refusal = self.refusal();
+        self.end_with_leadership(&leading, effects);
         let waiting = leading.waiting.into_values().map(|waiting| waiting.origin);
         let all = waiting.chain(leading.batch.into_origins()).chain(leading.rounds.into_origins());
         self.answers.tell(all.map(|origin| (origin, refusal.clone())), effects);

@@ -83,6 +83,9 @@ impl Leader {
         if heard.ballot < self.highest && self.leader.is_some_and(|(ballot, _)| ballot > heard.ballot) {
             return;
         }
+        if matches!(&self.state, State::Candidate(candidate) if heard.ballot < candidate.ballot) {
+            return; // It was under way when this role stood; the own replica follows it no more.
+        }
         self.highest = self.highest.max(heard.ballot);
         if heard.ballot.replica == self.me {
             return; // Our own heartbeat, at our own replica.
@@ -114,6 +117,7 @@ impl Leader {
         if ballot.replica == self.me {
             return;
         }
+        self.supersede(ballot);
         let until = self.now + self.config.leader_timeout + Span(self.rng.below(self.config.leader_timeout.0));
         if let State::Following { until: old } = &mut self.state {
             *old = (*old).max(until);
@@ -127,6 +131,7 @@ impl Leader {
             return;
         }
         self.down.insert(node);
+        self.lose_successor(node, effects);
         let lost = self.leader.is_some_and(|(_, leader)| leader == node);
         let step = Span(SUCCESSION_STEP.0 / 3 * self.suspicion.rank(self.me));
         if let State::Following { until } = &mut self.state
@@ -242,6 +247,9 @@ impl Leader {
             State::Leading(leading) => leading.ballot,
             _ => return,
         };
+        if refused.promised > own && self.supersede(refused.promised) {
+            return; // Whoever was promised it will be heard of soon, and requests wait for that.
+        }
         if refused.promised > own {
             effects.note("deposed", format!("{own}: {} was promised", refused.promised));
             if self.leader.is_some_and(|(ballot, _)| ballot == own) {

@@ -1,12 +1,14 @@
 //! The leader: stands for election, and while it leads gathers commands into entries and gets them chosen.
 //!
 //! [`election`] decides when to stand, [`candidate`] runs phase 1, [`pipeline`] brings followers in line and keeps
-//! entries in flight, [`batch`] gathers commands, [`clients`] answers them, [`reads`] confirms reads.
+//! entries in flight, [`batch`] gathers commands, [`clients`] answers them, [`reads`] confirms reads, [`hand_over`] has
+//! another node lead instead.
 
 mod batch;
 mod candidate;
 mod clients;
 mod election;
+mod hand_over;
 mod pipeline;
 mod reads;
 
@@ -136,6 +138,7 @@ impl Leader {
             PaxosMessage::HeartbeatAck(ack) => self.on_heartbeat_ack(from.node, &ack, effects),
             PaxosMessage::Refused(refused) => self.on_refused(from.node, &refused, effects),
             PaxosMessage::Missing(missing) => self.on_missing(from.node, &missing, effects),
+            PaxosMessage::TakeOver(message) => self.on_take_over(from.node, &message, effects),
             other => effects.trace("ignore_misdirected", || other.kind().to_owned()),
         }
     }
@@ -159,6 +162,7 @@ impl Leader {
                 let answer = OperatorAnswer::LeaderStatus(self.status());
                 effects.reply(origin, Response::Operator(answer));
             }
+            Call::Operator(OperatorCall::HandOver(call)) => self.on_hand_over(origin, call, effects),
             Call::Command(command) => self.on_command(origin, command, effects),
             Call::Fence(fence) => self.on_fence(origin, &fence, effects),
             Call::Read(read) => {

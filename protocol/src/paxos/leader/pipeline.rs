@@ -22,6 +22,7 @@ use crate::wire::codec::to_vec;
 use super::batch::Batch;
 use super::candidate::Adopted;
 use super::clients::Waiting;
+use super::hand_over::HandOver;
 use super::reads::Rounds;
 use super::{Leader, State};
 
@@ -50,7 +51,7 @@ pub(super) struct Leading {
     // Whom its first entry admits, if that is the group's first.
     pub(super) founders: Option<Vec<Member>>,
     pub(super) log: Window,
-    peers: BTreeMap<NodeId, Peer>,
+    pub(super) peers: BTreeMap<NodeId, Peer>,
     // Log time at a moment of the local clock, once the first entry is applied.
     serving: Option<(LogTime, Time)>,
     pub(super) rounds: Rounds,
@@ -65,15 +66,17 @@ pub(super) struct Leading {
     pub(super) expiry: Option<LogTime>,
     pub(super) batch: Batch,
     pub(super) waiting: BTreeMap<CommandRef, Waiting>,
+    // While it is under way nothing is proposed.
+    pub(super) hand_over: Option<HandOver>,
 }
 
 #[derive(Clone, Debug)]
-struct Peer {
+pub(super) struct Peer {
     // It has promised this ballot with an admitted directory: only then does anything of it count.
-    promised: bool,
-    synchronised: bool,
-    accepted: Slot,
-    heard: Time,
+    pub(super) promised: bool,
+    pub(super) synchronised: bool,
+    pub(super) accepted: Slot,
+    pub(super) heard: Time,
     resent: Option<(Slot, Time)>,
 }
 
@@ -94,6 +97,9 @@ impl Leading {
 
     // The own disk is waited for like a quorum: what it has not written is bounded by the same window.
     fn has_room(&self) -> bool {
+        if self.hand_over.is_some() {
+            return false; // What is proposed now would keep the successor from having everything.
+        }
         let written = self.peers.get(&self.own).map_or(Slot(0), |peer| peer.accepted);
         let (chosen, written) = (self.log.chosen(), written.max(self.log.start()));
         if chosen.distance_from(written) > OWN_LAG_SLOTS || self.log.bytes_from(written) > 2 * WINDOW_BYTES {
@@ -124,7 +130,11 @@ impl Leading {
     pub(super) fn next_deadline(&self) -> Time {
         let expiry = self.serving.zip(self.expiry).filter(|_| self.has_room());
         let expiry = expiry.map(|((time, since), expiry)| since + Span(expiry.0.saturating_sub(time.0)));
-        [self.commit_at, expiry].into_iter().flatten().fold(self.next_heartbeat.min(self.next_check), Time::min)
+        let hand_over = self.hand_over.as_ref().map(HandOver::deadline);
+        [self.commit_at, expiry, hand_over]
+            .into_iter()
+            .flatten()
+            .fold(self.next_heartbeat.min(self.next_check), Time::min)
     }
 }
 
@@ -154,6 +164,7 @@ impl Leader {
             expiry: None,
             batch: Batch::default(),
             waiting: BTreeMap::new(),
+            hand_over: None,
         }));
         for (node, chosen) in adopted.followers {
             self.welcome(node, chosen, 0, effects);
@@ -309,6 +320,7 @@ impl Leader {
             self.propose(effects);
             self.expire(effects);
         }
+        self.tell_successor(effects);
     }
 
     fn trim(&mut self) {
@@ -319,7 +331,7 @@ impl Leader {
         leading.log.trim(chosen, KEEP_BYTES);
     }
 
-    fn tell_commit(&self, node: NodeId, effects: &mut Effects) {
+    pub(super) fn tell_commit(&self, node: NodeId, effects: &mut Effects) {
         let State::Leading(leading) = &self.state else { return };
         let commit = Commit { ballot: leading.ballot, chosen: leading.log.chosen() };
         effects.send_paxos(node, RoleKind::Replica, PaxosMessage::Commit(commit));
@@ -390,6 +402,7 @@ impl Leader {
             }
         }
         self.expire(effects);
+        self.on_hand_over_timer(effects);
         let State::Leading(leading) = &mut self.state else { return };
         if now >= leading.next_check {
             leading.next_check = now + self.config.heartbeat;

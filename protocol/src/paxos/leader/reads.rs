@@ -12,6 +12,7 @@ use crate::planted::{Bug, is_planted};
 use crate::role::{Effects, RoleKind};
 use crate::time::Span;
 
+use super::hand_over::HandOver;
 use super::{Leader, State};
 
 /// Reads that may wait for a confirmation.
@@ -75,10 +76,14 @@ impl Leader {
         if !leading.is_serving() || leading.rounds.open.is_some() || leading.rounds.arrived.is_empty() {
             return;
         }
+        let hands_over = leading.hand_over.is_some() && is_planted(Bug::ReadWhileHandingOver);
+        if leading.hand_over.as_ref().is_some_and(HandOver::is_told) && !hands_over {
+            return; // The successor confirms them, or this leader when it goes on.
+        }
         let reads = std::mem::take(&mut leading.rounds.arrived);
         let round = leading.rounds.last + 1;
         let at = leading.log.chosen();
-        if is_planted(Bug::ReadUnconfirmed) {
+        if is_planted(Bug::ReadUnconfirmed) || hands_over {
             return effects.send_local(RoleKind::Replica, LocalMessage::Read(ConfirmedReads { at, reads }));
         }
         leading.rounds.open = Some(Open { round, answered: BTreeSet::new(), at, reads });

@@ -29,6 +29,7 @@ type Letter = Shared<Envelope<PaxosMessage>>;
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 struct Spent {
     elections: u8,
+    moves: u8,
     crashes: u8,
     doubts: u8,
     duplicates: u8,
@@ -63,6 +64,8 @@ pub(super) enum Action {
     /// A crash after which the end of the node's log is found damaged.
     Rot(usize),
     Stand(usize),
+    /// An operator asks the first to have the second lead.
+    Move(usize, usize),
     Submit(usize, u64),
     Timer(usize),
 }
@@ -99,6 +102,7 @@ impl Paxos {
             Action::Submit(_, command) => (5, u128::from(*command)),
             Action::Timer(_) => (6, 0),
             Action::Rot(_) => (7, 0),
+            Action::Move(_, target) => (8, *target as u128),
         };
         let key = digest(&(node.digest(), what, drive.sync, drive.rots));
         self.memo.get(key, || {
@@ -123,6 +127,7 @@ fn step(node: &Node, action: &Action, drive: Drive) -> (Node, Vec<Said>) {
         Action::Deliver(letter) | Action::Duplicate(letter) => node.deliver(drive, letter),
         Action::Sync(_) => node.sync(drive),
         Action::Stand(_) => node.stand(drive),
+        Action::Move(_, target) => node.hand_over(drive, NODES[*target]),
         Action::Submit(_, command) => node.submit(drive, *command),
         Action::Timer(_) => node.timer(drive),
         Action::Crash(_) | Action::Rot(_) | Action::Drop(_) => Vec::new(),
@@ -243,6 +248,10 @@ impl Model for Paxos {
             if spent.elections < bounds.elections && node.leader.ballot().is_none() {
                 actions.push(Action::Stand(index));
             }
+            if spent.moves < bounds.moves && node.leader.is_serving() {
+                let others = (0..NODES.len()).filter(|other| *other != index);
+                actions.extend(others.map(|other| Action::Move(index, other)));
+            }
             if spent.timers < bounds.timers {
                 actions.push(Action::Timer(index));
             }
@@ -285,6 +294,10 @@ impl Model for Paxos {
             }
             Action::Stand(index) => {
                 spent.elections += 1;
+                *index
+            }
+            Action::Move(index, _) => {
+                spent.moves += 1;
                 *index
             }
             Action::Submit(index, command) => {
@@ -334,10 +347,10 @@ impl Model for Paxos {
 
 /// What should happen, and what it takes.
 fn sometimes(bounds: &Options) -> Vec<Sometimes<Paxos>> {
-    let Options { elections, crashes, doubts, commands, .. } = *bounds;
-    let election = |one: Sometimes<Paxos>| one.needs("--elections 1", elections > 0);
+    let Options { elections, moves, crashes, doubts, commands, .. } = *bounds;
+    let election = |one: Sometimes<Paxos>| one.needs("--elections 1", elections + moves > 0);
     // A new leader writes its first entry, so an election does for a command where only something must be written.
-    let write = |one: Sometimes<Paxos>| one.needs("--commands 1", commands + elections > 0);
+    let write = |one: Sometimes<Paxos>| one.needs("--commands 1", commands + elections + moves > 0);
     let crash = |one: Sometimes<Paxos>| write(one.needs("--crashes 1", crashes > 0));
     vec![
         Sometimes::new("a command is answered", |_, state: &State| state.spent.answered != 0)
@@ -346,7 +359,9 @@ fn sometimes(bounds: &Options) -> Vec<Sometimes<Paxos>> {
         election(Sometimes::new("two leaders serve at once", |_, state: &State| {
             state.nodes.iter().filter(|node| node.leader.is_serving()).count() > 1
         })),
-        election(Sometimes::new("a value accepted under an old ballot is adopted", adopts))
+        // A leader that hands over has nothing left that is not chosen.
+        Sometimes::new("a value accepted under an old ballot is adopted", adopts)
+            .needs("--elections 1", elections > 0)
             .needs("--commands 1", commands > 0 || elections > 1),
         crash(Sometimes::new("a crash comes between a write and its sync", |_, state: &State| state.spent.lost)),
         crash(Sometimes::new("something is chosen before the leader's own disk has it", outruns)),
@@ -407,6 +422,7 @@ fn log_matching(_: &Paxos, state: &State) -> bool {
 
 impl fmt::Display for Spent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} elections, {} crashes, {} timers", self.elections, self.crashes, self.timers)
+        let Spent { elections, moves, crashes, timers, .. } = self;
+        write!(f, "{elections} elections, {moves} hand-overs, {crashes} crashes, {timers} timers")
     }
 }

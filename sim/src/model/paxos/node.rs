@@ -7,6 +7,7 @@ use drachma_protocol::ledger::model::Transfer;
 use drachma_protocol::ledger::{Genesis, Ledger, Limits};
 use drachma_protocol::message::client::{Call, Request, Response};
 use drachma_protocol::message::command::{ClientCommand, CommandKind};
+use drachma_protocol::message::operator::{HandOverCall, OperatorCall};
 use drachma_protocol::message::paxos::PreCheckReply;
 use drachma_protocol::message::{Message, PaxosMessage};
 use drachma_protocol::paxos::{Leader, LeaderConfig, Replica, ReplicaConfig};
@@ -160,6 +161,14 @@ impl Node {
     pub(super) fn submit(&mut self, drive: Drive, command: u64) -> Vec<Said> {
         let origin = Origin { connection: 1, correlation: command };
         let input = Input::Request { origin, request: request(command) };
+        self.run(drive, false, VecDeque::from([(RoleKind::Leader, input)]))
+    }
+
+    /// An operator wants another node to lead.
+    pub(super) fn hand_over(&mut self, drive: Drive, target: NodeId) -> Vec<Said> {
+        let origin = Origin { connection: 2, correlation: 0 };
+        let call = Call::Operator(OperatorCall::HandOver(HandOverCall { target: Some(target) }));
+        let input = Input::Request { origin, request: Request { group: GROUP, call } };
         self.run(drive, false, VecDeque::from([(RoleKind::Leader, input)]))
     }
 

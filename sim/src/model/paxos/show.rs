@@ -24,6 +24,7 @@ impl Told for Paxos {
                 format!("{} crashes; its last record is damaged, and it comes back in doubt", NODES[*index])
             }
             Action::Stand(index) => format!("{} has lost its leader and stands", NODES[*index]),
+            Action::Move(index, target) => format!("{} is to hand over to {}", NODES[*index], NODES[*target]),
             Action::Submit(index, command) => format!("a client sends t{} to {}", command + 1, NODES[*index]),
             Action::Timer(index) => format!("{}'s clock reaches its next deadline", NODES[*index]),
         }
@@ -124,6 +125,7 @@ fn show(message: &PaxosMessage) -> String {
         PaxosMessage::HeartbeatAck(m) => format!("{} round {}", m.ballot, m.round),
         PaxosMessage::Refused(m) => format!("{}: {} was promised", m.ballot, m.promised),
         PaxosMessage::Missing(m) => format!("{} from {}", m.ballot, m.from),
+        PaxosMessage::TakeOver(m) => format!("{}", m.ballot),
         PaxosMessage::FetchChosen(m) => format!("from {}", m.from),
         PaxosMessage::ChosenEntries(m) => {
             format!("from {}: {}, {} chosen", m.start, show_entries(&m.entries), m.chosen)
