@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use drachma_protocol::ids::{AccountId, Epoch, GroupId, Session, SessionId, TxnId};
+use drachma_protocol::ids::{AccountId, Epoch, GroupId, NodeId, Session, SessionId, TxnId};
 use drachma_protocol::ledger::model::{NewAccount, Outcome, Transfer, TransferResult};
 use drachma_protocol::message::client::{Call, FenceCall, ReadCall, Request, TransfersDone};
 use drachma_protocol::message::command::{ClientCommand, CommandKind};
@@ -72,6 +72,8 @@ pub(super) struct Exchange {
     pub(super) hurried: bool,
     /// When each copy was sent.
     pub(super) copies: Vec<u64>,
+    /// The node that the last of them went to.
+    pub(super) asked: Option<NodeId>,
     /// Nobody waits for it; answers that come are still evidence.
     pub(super) over: bool,
     /// Of a batch of transfers: the outcomes that were answered.

@@ -271,9 +271,9 @@ impl Client {
         let deadline = if hurried { between(&mut self.rng, 50, 5_000) } else { self.options.deadline };
         // A map of another version is as good as the right one, as long as the group owns what is named.
         let epoch = if self.rng.chance(2) { Epoch(self.rng.below(9)) } else { self.shape.map.epoch };
-        let (deadline, copies, over, known) = (Span(deadline), Vec::new(), false, Vec::new());
+        let (deadline, copies, over, known, asked) = (Span(deadline), Vec::new(), false, Vec::new(), None);
         let number = self.exchanges.len();
-        self.exchanges.push(Exchange { group, ask, part, deadline, epoch, hurried, copies, over, known });
+        self.exchanges.push(Exchange { group, ask, part, deadline, epoch, hurried, copies, asked, over, known });
         self.send(now, number);
         if permille(&mut self.rng, self.options.second_copy) {
             self.routes.advance(group);
@@ -294,6 +294,7 @@ impl Client {
         let request = exchange.request();
         let correlation = number as u64 * COPIES + exchange.copies.len() as u64;
         exchange.copies.push(now);
+        exchange.asked = Some(node);
         self.wishes.push(Wish::Send { node, correlation, request });
         self.wake(now + self.options.timeout, Alarm::Silence(correlation));
     }
@@ -322,7 +323,11 @@ impl Client {
             if !self.stopped && permille(&mut self.rng, self.options.give_up) {
                 return self.give_up(now, number, history);
             }
-            self.routes.advance(self.exchanges[number].group);
+            // Only from the node that was asked: several requests that wait would else chase each other past the leader.
+            let (group, asked) = (self.exchanges[number].group, self.exchanges[number].asked);
+            if self.routes.target(group) == asked {
+                self.routes.advance(group);
+            }
         }
         if !self.rng.chance(50) || !self.narrow(now, number, history) {
             self.send(now, number);
