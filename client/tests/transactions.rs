@@ -113,6 +113,16 @@ async fn what_is_no_answer_is_sent_again_as_it_was() {
 }
 
 #[tokio::test]
+async fn a_repeated_commit_that_yields_nothing_but_that_it_is_done_says_so() {
+    let fake = Fake::start(&[&[1]], &[], |_| done(TransferResult::Done(Outcome::Committed), None)).await;
+    let client = fake.client().await;
+    let answer = client.transact(&of(vec![put(key(1, 0)), Operation::Delete(key(1, 0))]), None).await;
+    assert_eq!((answer.status, answer.replies), (Status::Committed, Some(vec![Yielded::Done(Nothing {}); 2])));
+    let answer = client.transact(&of(vec![put(key(1, 0)), Operation::Get(key(1, 1))]), None).await;
+    assert_eq!((answer.status, answer.replies), (Status::Committed, None), "what was read is not known any more");
+}
+
+#[tokio::test]
 async fn a_transaction_without_an_answer_is_unknown_at_its_deadline_and_a_malformed_one_at_once() {
     let fake = Fake::start(&[&[1]], &[], |_| Reply::Silence).await;
     let answer = fake.client().await.transact(&of(vec![put(key(1, 0))]), SHORT).await;
