@@ -46,11 +46,11 @@ fn nobody_sees_a_mixture_of_values_that_were_written_together() {
     }
     // Each half second another group loses its leader, and gets the node back.
     for round in 0..(seconds * 2).max(2) {
-        world.wait(tokio::time::sleep(Duration::from_millis(250)));
+        world.wait(async { tokio::time::sleep(Duration::from_millis(250)).await });
         let group = groups[round as usize % groups.len()];
         let killed = world.leader(group, None);
         world.local.kill(killed).unwrap();
-        world.wait(tokio::time::sleep(Duration::from_millis(250)));
+        world.wait(async { tokio::time::sleep(Duration::from_millis(250)).await });
         let next = world.leader(group, Some(killed));
         println!("{group}: {killed} was killed, {next} took over");
         world.start_node(killed);

@@ -299,6 +299,10 @@ impl Replay {
     /// Ends what is open; with nothing as verdict, only its waiting.
     fn end(&mut self, txn: TxnId, verdict: Option<Verdict>, elsewhere: &Elsewhere, telling: &mut Telling<'_>) {
         let Some(action) = self.open.remove(&txn) else { return };
+        if matches!(verdict, Some(Verdict::Commit | Verdict::Reject(_))) {
+            // All who asked are told; it happened once.
+            telling.seen.insert(txn);
+        }
         match verdict {
             Some(Verdict::Commit) => {
                 match &action {

@@ -229,7 +229,8 @@ fn what_waited_is_told_after_what_it_waited_for() {
     let begin = Begin { txn, attempt: ATTEMPT, age, participants, action: over.into(), deadline };
     assert_eq!(told(&mut replay, vec![Command::Begin(begin)]), ["<1, Start>"]);
     let early = alone(&transaction(2, vec![put(&here, "second")]));
-    assert_eq!(told(&mut replay, vec![early]), ["<2, Start>"], "it waits");
+    assert_eq!(told(&mut replay, vec![early.clone()]), ["<2, Start>"], "it waits");
+    assert_eq!(told(&mut replay, vec![early]), Vec::<String>::new(), "and is told once, however often it is sent");
     let replies = vec![Reply::Done(drachma_protocol::message::operator::Nothing {}); 2];
     let decide = Command::Decide(Decide { txn, attempt: ATTEMPT, verdict: Verdict::Commit, replies });
     let late = alone(&transaction(3, vec![put(&here, "third")]));

@@ -323,7 +323,10 @@ mod tests {
             ("colour = 1\n", ":1:1: unknown field `colour`, expected one of `id`, `conditions`, `operations`"),
             ("[[operations]]\npaint = \"a\"\n", "unknown variant `paint`, expected one of `transfer`, `put`"),
             ("[[operations]]\nput = { key = \"a\" }\n", "missing field `value`"),
-            ("[[operations]]\nput = { key = \"a\", value = \"b\", ttl = 1 }\n", "unknown field `ttl`"),
+            (
+                "[[operations]]\nput = { key = \"a\", value = \"b\", ttl = 1 }\n",
+                ":2:33: unexpected keys in table: ttl, available keys: key, value",
+            ),
             ("[[operations]]\nget = \"\"\n", "a key has 1 to 1024 bytes, and this one has 0"),
             ("[[operations]]\nread = -1\n", "expected a number that is not negative"),
             ("[[operations]]\nget = 5\n", "expected a text, or bytes as { hex"),
