@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use drachma_protocol::ids::{AccountId, GroupId, NodeId, TransferId};
+use drachma_protocol::ledger::operations::{Key, SCAN_LIMIT};
 
-use crate::commands::{self, ask};
+use crate::commands::{self, ask, keys, text};
 use crate::exit::{Exit, Outcome};
 use crate::output::Format;
 use crate::settings::units;
@@ -101,7 +102,7 @@ pub enum Level {
 #[command(
     name = "drachma",
     version,
-    about = "A sharded, replicated ledger: moves money between accounts, atomically and exactly once",
+    about = "A sharded, replicated ledger and key-value store: moves money between accounts, atomically and exactly once",
     after_help = "TARGET is a node (n1), a group (g1), a list (n1,n2) or `all`.\nExit status: 0 done; 1 rejected, or a \
                   check failed; 2 wrong usage or configuration; 3 unavailable or unknown; 130 interrupted.",
     max_term_width = 120
@@ -155,8 +156,30 @@ enum Command {
     Balance(BalanceArgs),
     /// Move money from one account to another, exactly once
     Transfer(TransferArgs),
-    /// Show what became of a transfer
+    /// Show what became of a transfer or a transaction
     Lookup(LookupArgs),
+    /// Show what a key holds
+    Get(GetArgs),
+    /// Set a key
+    Put(PutArgs),
+    /// Remove a key, if it exists
+    Del(OneKeyArgs),
+    /// Append to what a key holds, or to nothing; shows the new length
+    Append(PutArgs),
+    /// Set a key if it holds what is expected
+    Cas(CasArgs),
+    /// Add to the number that a key holds, or to 0; shows the new number
+    Add(AddArgs),
+    /// Show the keys of a range, in order; they share the part before the first `/`
+    Scan(ScanArgs),
+    /// Show what several keys hold, as one consistent snapshot
+    Mget(MgetArgs),
+    /// Set several keys: all of them, or none
+    Mput(MputArgs),
+    /// Exchange what two keys hold
+    Swap(SwapArgs),
+    /// Carry out the transactions of a file, one after the other
+    Txn(TxnArgs),
     /// Check a configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -344,16 +367,166 @@ pub struct TransferArgs {
 }
 
 /// `drachma lookup`.
-#[derive(Args, Clone, Copy, Debug)]
+#[derive(Args, Clone, Debug)]
+#[command(group = clap::ArgGroup::new("where").required(true))]
 pub struct LookupArgs {
-    /// The transfer's id
+    /// The id of the transfer or transaction
     pub id: TransferId,
-    /// The account that it comes from
-    #[arg(long, value_name = "ACCOUNT")]
-    pub at: AccountId,
+    /// The account that it comes from; of a transaction the first that it names
+    #[arg(long, value_name = "ACCOUNT", group = "where")]
+    pub at: Option<AccountId>,
+    /// The first key that the transaction names, if that comes before any account
+    #[arg(long, value_name = "KEY", value_parser = text::key, allow_hyphen_values = true, group = "where")]
+    pub key: Option<Key>,
     /// Settle it for ever: if it has no outcome, it never will have one
     #[arg(long)]
     pub fence: bool,
+}
+
+/// `drachma get`.
+#[derive(Args, Clone, Debug)]
+pub struct GetArgs {
+    /// Which key
+    #[arg(value_parser = text::key)]
+    pub key: Key,
+    /// Values are hexadecimal digits
+    #[arg(long)]
+    pub hex: bool,
+    /// How consistent; all levels are served as linearizable for now
+    #[arg(long, value_enum, default_value_t)]
+    pub level: Level,
+}
+
+/// `drachma del`.
+#[derive(Args, Clone, Debug)]
+pub struct OneKeyArgs {
+    /// Which key
+    #[arg(value_parser = text::key)]
+    pub key: Key,
+    /// The transaction's id: sent again under the same id, it takes effect once [default: a new one]
+    #[arg(long)]
+    pub id: Option<TransferId>,
+}
+
+/// `drachma put` and `append`.
+#[derive(Args, Clone, Debug)]
+pub struct PutArgs {
+    /// Which key
+    #[arg(value_parser = text::key)]
+    pub key: Key,
+    /// The value; put `--` before one that begins with `-`
+    pub value: String,
+    /// Values are hexadecimal digits
+    #[arg(long)]
+    pub hex: bool,
+    /// The transaction's id: sent again under the same id, it takes effect once [default: a new one]
+    #[arg(long)]
+    pub id: Option<TransferId>,
+}
+
+/// `drachma cas`.
+#[derive(Args, Clone, Debug)]
+pub struct CasArgs {
+    /// Which key
+    #[arg(value_parser = text::key)]
+    pub key: Key,
+    /// What it must hold, and what it then holds; with --absent only the latter
+    #[arg(required = true, num_args = 1..=2, value_names = ["EXPECTED", "VALUE"])]
+    pub values: Vec<String>,
+    /// The key must not exist
+    #[arg(long)]
+    pub absent: bool,
+    /// Values are hexadecimal digits
+    #[arg(long)]
+    pub hex: bool,
+    /// The transaction's id: sent again under the same id, it takes effect once [default: a new one]
+    #[arg(long)]
+    pub id: Option<TransferId>,
+}
+
+/// `drachma add`.
+#[derive(Args, Clone, Debug)]
+pub struct AddArgs {
+    /// Which key
+    #[arg(value_parser = text::key)]
+    pub key: Key,
+    /// What is added; negative to take off
+    #[arg(allow_negative_numbers = true)]
+    pub number: i64,
+    /// The transaction's id: sent again under the same id, it takes effect once [default: a new one]
+    #[arg(long)]
+    pub id: Option<TransferId>,
+}
+
+/// `drachma scan`.
+#[derive(Args, Clone, Debug)]
+pub struct ScanArgs {
+    /// The first key, if it exists
+    #[arg(value_parser = text::key)]
+    pub from: Key,
+    /// The first key that is not shown any more [default: all that share the part before the first `/`]
+    #[arg(long, value_name = "KEY", value_parser = text::key)]
+    pub to: Option<Key>,
+    /// At most so many
+    #[arg(long, value_name = "N", default_value_t = SCAN_LIMIT, value_parser = scan_limit)]
+    pub limit: u32,
+    /// Values are hexadecimal digits
+    #[arg(long)]
+    pub hex: bool,
+}
+
+fn scan_limit(text: &str) -> Result<u32, String> {
+    let limit = text.parse().ok().filter(|limit| (1..=SCAN_LIMIT).contains(limit));
+    limit.ok_or_else(|| format!("1 to {SCAN_LIMIT} is allowed"))
+}
+
+/// `drachma mget`.
+#[derive(Args, Clone, Debug)]
+pub struct MgetArgs {
+    /// Which keys
+    #[arg(required = true, value_name = "KEY", value_parser = text::key)]
+    pub keys: Vec<Key>,
+    /// Values are hexadecimal digits
+    #[arg(long)]
+    pub hex: bool,
+}
+
+/// `drachma mput`.
+#[derive(Args, Clone, Debug)]
+pub struct MputArgs {
+    /// A key, its value, and so on
+    #[arg(required = true, num_args = 2.., value_name = "KEY VALUE")]
+    pub pairs: Vec<String>,
+    /// Values are hexadecimal digits
+    #[arg(long)]
+    pub hex: bool,
+    /// The transaction's id: sent again under the same id, it takes effect once [default: a new one]
+    #[arg(long)]
+    pub id: Option<TransferId>,
+}
+
+/// `drachma swap`.
+#[derive(Args, Clone, Debug)]
+pub struct SwapArgs {
+    /// One key
+    #[arg(value_name = "KEY", value_parser = text::key)]
+    pub left: Key,
+    /// Another one
+    #[arg(value_name = "KEY", value_parser = text::key)]
+    pub right: Key,
+    /// The transaction's id: sent again under the same id, it takes effect once [default: a new one]
+    #[arg(long)]
+    pub id: Option<TransferId>,
+}
+
+/// `drachma txn`.
+#[derive(Args, Clone, Debug)]
+pub struct TxnArgs {
+    /// A transaction in TOML (.txn, .toml), or one a line in JSON (.jsonl, .json)
+    pub file: PathBuf,
+    /// The transaction's id, instead of the file's [default: a new one, if the file has none]
+    #[arg(long)]
+    pub id: Option<TransferId>,
 }
 
 /// `drachma config`.
@@ -527,7 +700,18 @@ pub fn main() -> ExitCode {
         Command::Account(command) => ask(globals, async |context| commands::account::account(context, &command).await),
         Command::Balance(args) => ask(globals, async |context| commands::balance::balance(context, args.id).await),
         Command::Transfer(args) => ask(globals, async |context| commands::transfer::transfer(context, args).await),
-        Command::Lookup(args) => ask(globals, async |context| commands::lookup::lookup(context, args).await),
+        Command::Lookup(args) => ask(globals, async |context| commands::lookup::lookup(context, &args).await),
+        Command::Get(args) => ask(globals, async |context| keys::get(context, &args).await),
+        Command::Put(args) => ask(globals, async |context| keys::put(context, &args).await),
+        Command::Del(args) => ask(globals, async |context| keys::del(context, &args).await),
+        Command::Append(args) => ask(globals, async |context| keys::append(context, &args).await),
+        Command::Cas(args) => ask(globals, async |context| keys::cas(context, &args).await),
+        Command::Add(args) => ask(globals, async |context| keys::add(context, &args).await),
+        Command::Scan(args) => ask(globals, async |context| keys::scan(context, &args).await),
+        Command::Mget(args) => ask(globals, async |context| keys::mget(context, &args).await),
+        Command::Mput(args) => ask(globals, async |context| keys::mput(context, &args).await),
+        Command::Swap(args) => ask(globals, async |context| keys::swap(context, &args).await),
+        Command::Txn(args) => ask(globals, async |context| commands::txn::txn(context, &args).await),
         Command::Config(ConfigCommand::Check) => commands::config::check(globals),
         #[cfg(feature = "verification")]
         Command::Sim(args) => commands::sim::sim(&args, globals.output),
@@ -608,6 +792,20 @@ mod tests {
             "balance 5 --level quorum",
             "transfer 1 2 3 --id ab --level ryw",
             "lookup ab --at 1 --fence",
+            "lookup ab --key a/b",
+            "get a --level quorum --hex",
+            "put a b --id ab",
+            "put a -- -b",
+            "del a --id ab",
+            "append a b",
+            "cas a b c --id ab",
+            "cas a --absent c",
+            "add a -5 --id ab",
+            "scan a/b --to a/c --limit 1024",
+            "mget a b c",
+            "mput a b c d --id ab",
+            "swap a b --id ab",
+            "txn a.txn --id ab",
             "config check --config x.toml",
             "check paxos",
             "check commit --timers --lossy 2 --duplicating --crashes 1 --depth 5 --dfs --invariant votes-are-applied",
@@ -626,6 +824,8 @@ mod tests {
         for line in
             ["", "node", "node --id x", "stop", "transfer 1 2 -3", "transfer 1 2", "ping --timeout 5", "frobnicate"]
                 .into_iter()
+                .chain(["lookup ab", "lookup ab --at 1 --key a", "get", "put a", "add a b", "mput a", "swap a", "txn"])
+                .chain(["scan a --limit 0", "scan a --limit 1025", "cas a", "cas a b c d", "put a b --id x"])
                 .chain(WRONG_FOR_THE_SIMULATOR)
         {
             let words = std::iter::once("drachma").chain(line.split(' '));

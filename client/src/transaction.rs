@@ -57,13 +57,24 @@ pub(crate) async fn transact(inner: &Inner, transaction: &Transaction, deadline:
         let ended = settle(&mut pursuit, group, &call).await;
         attempts += pursuit.attempts();
         match ended {
-            Some(transacted) => return Transacted { attempts, ..transacted },
+            Some(transacted) => {
+                let replies = transacted.replies.or_else(|| plain(transaction, transacted.status));
+                return Transacted { attempts, replies, ..transacted };
+            }
             None => {
                 within(deadline, inner.router.refresh(seen, pursuit.last())).await;
                 pause(&mut moving, deadline).await;
             }
         }
     }
+}
+
+/// What a commit has yielded that says nothing: it is not kept anywhere, so a repeated request is answered without.
+fn plain(transaction: &Transaction, status: Status) -> Option<Vec<Reply>> {
+    let is_plain =
+        |operation: &Operation| matches!(operation, Operation::Transfer(_) | Operation::Put(_) | Operation::Delete(_));
+    let all = status == Status::Committed && transaction.operations.iter().all(is_plain);
+    all.then(|| vec![Reply::Done(Nothing {}); transaction.operations.len()])
 }
 
 /// Pursues a transaction in one group until it is final; nothing if it has moved.

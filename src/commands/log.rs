@@ -6,13 +6,14 @@ use drachma_protocol::ids::{GroupId, NodeId, Slot};
 use drachma_protocol::message::operator::{LogPage, OperatorAnswer, OperatorCall, PageCall};
 
 use super::replay::{Event, LogRecord, Replay};
-use super::{Context, context::unexpected};
+use super::{Context, context::unexpected, text};
 use crate::cli::LogArgs;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{self, Cell, Format};
 use crate::target;
 
-const HEADERS: [&str; 9] = ["node", "group", "slot", "id", "first", "record", "account", "balance", "reason"];
+const HEADERS: [&str; 11] =
+    ["node", "group", "slot", "id", "first", "record", "account", "balance", "key", "value", "reason"];
 /// Entries asked for at once.
 const PAGE: u32 = 256;
 /// Between two looks at a log that is followed.
@@ -106,12 +107,24 @@ fn print(format: Format, reader: &Reader, record: &LogRecord) -> Result<(), Fail
         output::line(record)?;
         return Ok(());
     }
-    let none = Cell::None;
-    let (word, account, balance, reason) = match record.event {
-        Event::Start => ("start", none.clone(), none.clone(), none),
-        Event::Update(account, balance) => ("update", Cell::number(account), Cell::number(balance), none),
-        Event::Commit => ("commit", none.clone(), none.clone(), none),
-        Event::Abort(reason) => ("abort", none.clone(), none, Cell::maybe(reason)),
+    let (mut account, mut balance) = (Cell::None, Cell::None);
+    let (mut key, mut value, mut reason) = (Cell::None, Cell::None, Cell::None);
+    let word = match &record.event {
+        Event::Start => "start",
+        Event::Update(id, new) => {
+            (account, balance) = (Cell::number(id), Cell::number(new));
+            "update"
+        }
+        Event::Set(name, new) => {
+            key = Cell::Text(text::shown(name.as_bytes()));
+            value = Cell::maybe(new.as_ref().map(|new| text::shown(new.as_bytes())));
+            "update"
+        }
+        Event::Commit => "commit",
+        Event::Abort(why) => {
+            reason = Cell::maybe(*why);
+            "abort"
+        }
     };
     let row = vec![
         Cell::text(reader.node),
@@ -122,6 +135,8 @@ fn print(format: Format, reader: &Reader, record: &LogRecord) -> Result<(), Fail
         Cell::text(word),
         account,
         balance,
+        key,
+        value,
         reason,
     ];
     output::print(format, &HEADERS, &[row])?;

@@ -3,19 +3,24 @@
 use drachma_client::Status;
 use drachma_protocol::ids::TxnId;
 use drachma_protocol::ledger::model::Outcome as Settled;
+use drachma_protocol::placement::map::ShardMap;
 
 use super::{Context, transfer};
 use crate::cli::LookupArgs;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{self, Cell};
 
-/// Shows what became of a transfer; with a fence, settles it.
+/// Shows what became of a transfer or a transaction; with a fence, settles it.
 ///
 /// # Errors
-/// With exit status 3 if there is no answer in time. The exit status is 0 if the transfer committed, 1 if it was
+/// With exit status 3 if there is no answer in time. The exit status is 0 if it committed, 1 if it was
 /// rejected or is not found.
-pub async fn lookup(context: &Context, args: LookupArgs) -> Outcome {
-    let txn = TxnId { id: args.id, first: args.at };
+pub async fn lookup(context: &Context, args: &LookupArgs) -> Outcome {
+    let map = context.client.map().map;
+    // A transaction that begins with a key has its id at the reserved account of the key's shard.
+    let of_key = args.key.as_ref().map(|key| ShardMap::reserved(map.shard_of_key(key)));
+    let Some(first) = args.at.or(of_key) else { return Err(Failure::usage("--at ACCOUNT or --key KEY is needed")) };
+    let txn = TxnId { id: args.id, first };
     let status = if args.fence {
         Some(context.client.fence(txn, Some(context.timeout)).await.status)
     } else {

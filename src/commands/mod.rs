@@ -8,6 +8,7 @@ pub mod committed;
 pub mod config;
 mod context;
 pub mod db;
+pub mod keys;
 pub mod leader;
 pub mod log;
 pub mod lookup;
@@ -22,7 +23,9 @@ pub mod replay;
 #[cfg(feature = "verification")]
 pub mod sim;
 pub mod status;
+pub mod text;
 pub mod transfer;
+pub mod txn;
 pub mod up;
 pub mod version;
 

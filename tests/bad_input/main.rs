@@ -7,6 +7,7 @@ mod bodies;
 mod configuration;
 mod directories;
 mod frames;
+mod keys;
 mod logs;
 #[path = "../rig/mod.rs"]
 mod rig;

@@ -2,7 +2,7 @@
 
 use crate::ids::{AccountId, Epoch, GroupId, NodeId, Session, Slot, TxnId};
 use crate::ledger::model::{Account, CreateResult, ItemResult, Outcome, TransferResult};
-use crate::ledger::operations::{OPERATIONS_LIMIT, Operation, Reply};
+use crate::ledger::operations::{OPERATIONS_LIMIT, Operation, Reply, Scan};
 use crate::ledger::output::TransactionResult;
 use crate::placement::map::ShardMap;
 use crate::time::Span;
@@ -57,9 +57,13 @@ pub struct QueryCall {
 wire_struct!(QueryCall { operations, confirmed, deadline, epoch });
 
 impl QueryCall {
-    /// Whether it only reads, and not too much.
+    /// Whether it only reads, not too much, and scans only what lies together.
     pub(crate) fn is_sound(&self) -> bool {
-        self.operations.len() <= OPERATIONS_LIMIT && !self.operations.iter().any(Operation::writes)
+        let sound = |operation: &Operation| match operation {
+            Operation::Scan(Scan { from, to, .. }) => to.as_ref().is_none_or(|to| from.part() == to.part()),
+            operation => !operation.writes(),
+        };
+        self.operations.len() <= OPERATIONS_LIMIT && self.operations.iter().all(sound)
     }
 }
 
@@ -271,5 +275,23 @@ impl Response {
     /// A refusal without a hint.
     pub fn refused(why: Why) -> Response {
         Response::Refused(Refused { why, leader: None, after: Span(0) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::operations::Key;
+
+    #[test]
+    fn a_query_only_reads_and_scans_only_what_lies_together() {
+        let key = |text: &str| Key::new(text.to_owned()).expect("a key");
+        let sound = |operation| {
+            let operations = vec![operation];
+            QueryCall { operations, confirmed: true, deadline: Span(0), epoch: Epoch(1) }.is_sound()
+        };
+        let scan = |to: Option<&str>| Operation::Scan(Scan { from: key("a/1"), to: to.map(key), limit: 1 });
+        assert!(sound(Operation::Get(key("a"))) && sound(scan(None)) && sound(scan(Some("a/2"))));
+        assert!(!sound(scan(Some("b/2"))) && !sound(Operation::Delete(key("a"))));
     }
 }

@@ -1,0 +1,187 @@
+//! `drachma get`, `put`, `del`, `append`, `cas`, `add`, `scan`, `mget`, `mput` and `swap`.
+
+use drachma_protocol::ids::TransferId;
+use drachma_protocol::ledger::operations::{
+    Add, Condition, Key, KeyIs, Operation, Put, Reply, Scan, Swap, Transaction, Value,
+};
+
+use super::{Context, text, txn};
+use crate::cli::{AddArgs, CasArgs, GetArgs, MgetArgs, MputArgs, OneKeyArgs, PutArgs, ScanArgs, SwapArgs};
+use crate::exit::{Exit, Failure, Outcome};
+use crate::output::{self, Cell, Format};
+
+/// Shows what a key holds, linearizably.
+///
+/// # Errors
+/// With exit status 1 if there is no such key, 3 if it cannot be read in time.
+pub async fn get(context: &Context, args: &GetArgs) -> Outcome {
+    let replies = query(context, vec![Operation::Get(args.key.clone())]).await?;
+    let value = match &replies[..] {
+        [Reply::Value(Some(value))] => value,
+        _ => return Err(Failure::failed(format!("there is no key {}", text::shown(args.key.as_bytes())))),
+    };
+    let value = txn::held(context.format, Some(value), args.hex);
+    match value {
+        Cell::Text(value) if context.format == Format::Table => output::line(value)?,
+        value => output::print(context.format, &["key", "value"], &[vec![txn::name(&args.key), value]])?,
+    }
+    Ok(Exit::Done)
+}
+
+/// Shows what several keys of any groups hold, as one consistent snapshot.
+///
+/// # Errors
+/// With exit status 3 if they cannot be read in time, 1 if they are too large together.
+pub async fn mget(context: &Context, args: &MgetArgs) -> Outcome {
+    let replies = query(context, args.keys.iter().cloned().map(Operation::Get).collect()).await?;
+    let row = |(key, reply): (&Key, &Reply)| {
+        let value = if let Reply::Value(value) = reply { value.as_ref() } else { None };
+        vec![txn::name(key), txn::held(context.format, value, args.hex)]
+    };
+    let rows: Vec<Vec<Cell>> = args.keys.iter().zip(&replies).map(row).collect();
+    output::print(context.format, &["key", "value"], &rows)?;
+    Ok(Exit::Done)
+}
+
+/// Shows the keys of a range that share the part before the first `/`, in order, as one consistent snapshot.
+///
+/// # Errors
+/// With exit status 2 if the end of the range is of another part, 3 if it cannot be read in time.
+pub async fn scan(context: &Context, args: &ScanArgs) -> Outcome {
+    let scan = Scan { from: args.from.clone(), to: args.to.clone(), limit: args.limit };
+    let replies = query(context, vec![Operation::Scan(scan)]).await?;
+    let Some(Reply::Rows(found)) = replies.into_iter().next() else {
+        return Err(Failure::unavailable("a node answered another question; is it of another version?"));
+    };
+    let row = |(key, value): &(Key, Value)| vec![txn::name(key), txn::held(context.format, Some(value), args.hex)];
+    let rows: Vec<Vec<Cell>> = found.rows.iter().map(row).collect();
+    output::print(context.format, &["key", "value"], &rows)?;
+    if let Some(next) = found.next {
+        eprintln!("there is more, from {}", text::quoted(&text::shown(next.as_bytes())));
+    }
+    Ok(Exit::Done)
+}
+
+async fn query(context: &Context, operations: Vec<Operation>) -> Result<Vec<Reply>, Failure> {
+    let transaction = Transaction { id: TransferId(0), conditions: Vec::new(), operations };
+    if let Some(fault) = txn::fault(&transaction) {
+        return Err(Failure::usage(fault));
+    }
+    let read = context.client.query(&transaction.operations, Some(context.timeout)).await;
+    let replies = read.map_err(txn::not_read)?;
+    if replies.len() == transaction.operations.len() {
+        Ok(replies)
+    } else {
+        Err(Failure::unavailable("a node answered another question; is it of another version?"))
+    }
+}
+
+/// Sets a key.
+///
+/// # Errors
+/// If standard output fails. The exit status is 1 if it was rejected, 3 if its outcome is not known; then the line that
+/// settles it is printed. So for all that write.
+pub async fn put(context: &Context, args: &PutArgs) -> Outcome {
+    let value = value(&args.value, args.hex)?;
+    write(context, args.id, vec![], vec![Operation::Put(Put { key: args.key.clone(), value })]).await
+}
+
+/// Removes a key, if it exists.
+///
+/// # Errors
+/// As [`put`].
+pub async fn del(context: &Context, args: &OneKeyArgs) -> Outcome {
+    write(context, args.id, vec![], vec![Operation::Delete(args.key.clone())]).await
+}
+
+/// Appends to what a key holds, or to nothing.
+///
+/// # Errors
+/// As [`put`].
+pub async fn append(context: &Context, args: &PutArgs) -> Outcome {
+    let value = value(&args.value, args.hex)?;
+    write(context, args.id, vec![], vec![Operation::Append(Put { key: args.key.clone(), value })]).await
+}
+
+/// Sets a key if it holds what is expected, or does not exist.
+///
+/// # Errors
+/// As [`put`]; with exit status 2 if there are more or fewer values than that takes.
+pub async fn cas(context: &Context, args: &CasArgs) -> Outcome {
+    let (expected, new) = match (&args.values[..], args.absent) {
+        ([new], true) => (None, new),
+        ([expected, new], false) => (Some(value(expected, args.hex)?), new),
+        (_, true) => return Err(Failure::usage("with --absent, `cas` takes KEY VALUE")),
+        (_, false) => return Err(Failure::usage("`cas` takes KEY EXPECTED VALUE, or KEY VALUE with --absent")),
+    };
+    let key = args.key.clone();
+    let condition = Condition::Is(KeyIs { key: key.clone(), value: expected });
+    let put = Operation::Put(Put { key, value: value(new, args.hex)? });
+    write(context, args.id, vec![condition], vec![put]).await
+}
+
+/// Adds to the number that a key holds, or to 0.
+///
+/// # Errors
+/// As [`put`].
+pub async fn add(context: &Context, args: &AddArgs) -> Outcome {
+    write(context, args.id, vec![], vec![Operation::Add(Add { key: args.key.clone(), delta: args.number })]).await
+}
+
+/// Sets several keys of any groups: all of them, or none.
+///
+/// # Errors
+/// As [`put`]; with exit status 2 if a key has no value.
+pub async fn mput(context: &Context, args: &MputArgs) -> Outcome {
+    if args.pairs.len() % 2 != 0 {
+        return Err(Failure::usage("`mput` takes KEY VALUE, any number of times; the last key has no value"));
+    }
+    let put = |pair: &[String]| -> Result<Operation, Failure> {
+        let key = text::key(&pair[0]).map_err(Failure::usage)?;
+        Ok(Operation::Put(Put { key, value: value(&pair[1], args.hex)? }))
+    };
+    let puts: Result<Vec<Operation>, Failure> = args.pairs.chunks_exact(2).map(put).collect();
+    write(context, args.id, vec![], puts?).await
+}
+
+/// Exchanges what two keys of any groups hold.
+///
+/// # Errors
+/// As [`put`]; with exit status 2 if it is one key.
+pub async fn swap(context: &Context, args: &SwapArgs) -> Outcome {
+    let swap = Swap { left: args.left.clone(), right: args.right.clone() };
+    write(context, args.id, vec![], vec![Operation::Swap(swap)]).await
+}
+
+/// Carries it out and prints what became of it.
+async fn write(
+    context: &Context,
+    id: Option<TransferId>,
+    conditions: Vec<Condition>,
+    operations: Vec<Operation>,
+) -> Outcome {
+    let transaction = Transaction { id: txn::id(id)?, conditions, operations };
+    let done = txn::carry_out(context, &transaction).await?;
+    let more =
+        done.replies.as_deref().and_then(<[Reply]>::first).map_or(vec![], |reply| columns(context.format, reply));
+    txn::outcome(context, &transaction, &done, &more)
+}
+
+/// What is worth a column of what the first, and mostly the only, operation yields.
+fn columns(format: Format, reply: &Reply) -> Vec<(&'static str, Cell)> {
+    match reply {
+        Reply::Number(number) => vec![("number", Cell::number(number))],
+        Reply::Length(length) => vec![("length", Cell::number(length))],
+        // Each key has now what the other one had.
+        Reply::Swapped(swapped) => vec![
+            ("left", txn::held(format, swapped.right.as_ref(), false)),
+            ("right", txn::held(format, swapped.left.as_ref(), false)),
+        ],
+        _ => Vec::new(),
+    }
+}
+
+fn value(word: &str, hex: bool) -> Result<Value, Failure> {
+    let bytes = if hex { text::from_hex(word).map_err(Failure::usage)? } else { word.as_bytes().to_vec() };
+    text::value_of(bytes).map_err(Failure::usage)
+}
