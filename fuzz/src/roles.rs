@@ -96,7 +96,7 @@ fn request(world: &mut World, draw: &mut Draw<'_>) {
     let call = draw.call();
     let kind = match &call {
         _ if draw.once_in(16) => draw.pick(&RoleKind::ALL),
-        Call::Command(command) if command.kind == CommandKind::Transact => RoleKind::Coordinator,
+        Call::Command(command) if command.kind.is_coordinated() => RoleKind::Coordinator,
         Call::Lookup(_) => RoleKind::Replica,
         Call::Operator(_) => draw.pick(&[RoleKind::Replica, RoleKind::Leader]),
         _ => RoleKind::Leader,

@@ -422,6 +422,12 @@ impl Ledger {
         if self.is_full_for(held.coordinator) {
             return VoteKind::Expired;
         }
+        if is_planted(Bug::WrittenAtPrepare)
+            && let Some(transaction) = held.action.transaction().cloned()
+            && let Ok(examined) = self.examine(&transaction)
+        {
+            self.execute(&transaction, examined.writes, &[]);
+        }
         self.hold(held);
         VoteKind::Yes
     }
@@ -553,7 +559,13 @@ impl Ledger {
             }
             Action::Transaction(transaction) => {
                 let examined = self.examine(transaction).expect("what was prepared can be carried out");
-                self.execute(transaction, examined.writes, swapped);
+                if is_planted(Bug::SwapValuesIgnored) && held.coordinator != self.group {
+                    self.execute(transaction, examined.writes, &examined.answers);
+                } else if is_planted(Bug::WrittenAtPrepare) {
+                    self.execute(transaction, BTreeMap::new(), swapped);
+                } else {
+                    self.execute(transaction, examined.writes, swapped);
+                }
             }
         }
         if is_planted(Bug::OutcomeForgotten) && held.coordinator != self.group {

@@ -13,11 +13,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use drachma_protocol::ids::TxnId;
 use drachma_protocol::ledger::model::{Outcome, Reason};
 use drachma_protocol::ledger::operations::{Condition, Key, Operation, Put, Reply, Transaction, Value};
+use drachma_protocol::wire::codec::to_vec;
 
 use super::graph::{Graph, Node, Span, Why};
 use super::{Checker, End, Verdict};
 use crate::client::streets::{RING, SEATS, Street, Streets, TOKEN};
-use crate::history::TransactionRecord;
+use crate::history::{History, TransactionRecord};
+
+/// So many bytes of replies a group keeps at least.
+const ROOM: usize = 12 * 1024 * 1024;
+/// What replies take beside their bytes.
+const BESIDE: usize = 200;
 
 /// See the module.
 pub struct Keys;
@@ -29,13 +35,14 @@ impl Checker for Keys {
 
     fn at_end(&mut self, end: &End<'_>) -> Verdict {
         end.history.transactions.iter().try_for_each(|(txn, record)| answers(*txn, record))?;
+        kept(end.history)?;
         let mut state = State::of(end);
         state.lists()?;
         state.chain()?;
         state.observe()?;
         state.ends()?;
         state.rejections()?;
-        state.demand();
+        state.demand()?;
         state.graph.real_time(&state.spans);
         match state.graph.cycle() {
             None => Ok(()),
@@ -69,6 +76,22 @@ fn answers(txn: TxnId, record: &TransactionRecord) -> Verdict {
         Outcome::Committed if is_hopeless(&record.transaction) => Err(format!("{txn} was to be rejected: {record:?}")),
         _ => Ok(()),
     }
+}
+
+/// As long as there is room for all of it, what a transaction has yielded is told to everyone who asks.
+fn kept(history: &History) -> Verdict {
+    let said = |replies: &Vec<Reply>| replies.iter().any(|reply| !matches!(reply, Reply::Done(_)));
+    let told = || history.transactions.values().filter(|record| record.is_recorded());
+    let bytes: usize = told().filter_map(|record| record.replies()).map(|replies| BESIDE + 2 * to_vec(replies).len()).sum();
+    if bytes > ROOM {
+        return Ok(());
+    }
+    for record in told().filter(|record| record.replies().is_some_and(said)) {
+        if let Some(without) = record.answers.iter().find(|answer| answer.replies.is_none()) {
+            return Err(format!("what this had yielded was forgotten, {without:?}: {record:?}"));
+        }
+    }
+    Ok(())
 }
 
 fn is_possible(transaction: &Transaction, reason: Reason) -> bool {
@@ -458,13 +481,21 @@ impl<'a> State<'a> {
     }
 
     /// Every read lies behind what it saw and before what it did not see.
-    fn demand(&mut self) {
+    fn demand(&mut self) -> Verdict {
         for versions in self.versions.values() {
             let made: Vec<Node> = versions.made.values().copied().collect();
             for pair in made.windows(2).filter(|pair| pair[0] != pair[1]) {
                 self.graph.order(pair[0], pair[1], Why::Overwritten);
             }
+            let mut own: BTreeMap<Node, u64> = BTreeMap::new();
+            for (version, node) in &versions.made {
+                own.entry(*node).or_insert(*version);
+            }
             for (version, node) in &versions.seen {
+                if own.get(node).is_some_and(|own| version >= own) {
+                    let text = self.spans.iter().find(|(other, _)| other == node);
+                    return Err(format!("an operation has read what it wrote itself, or later: version {version}, {text:?}"));
+                }
                 if let Some((_, writer)) = versions.made.range(..=version).next_back().filter(|(_, writer)| *writer != node) {
                     self.graph.order(*writer, *node, Why::Seen);
                 }
@@ -473,6 +504,7 @@ impl<'a> State<'a> {
                 }
             }
         }
+        Ok(())
     }
 }
 

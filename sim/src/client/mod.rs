@@ -470,7 +470,8 @@ impl Client {
             return Vec::new();
         }
         let sent = self.exchanges[number].copies[(correlation % COPIES) as usize];
-        if !matches!(self.exchanges[number].ask, Ask::Lookup { .. }) {
+        // Any replica answers these.
+        if !matches!(self.exchanges[number].ask, Ask::Lookup { .. } | Ask::Query { confirmed: false, .. }) {
             self.routes.confirm(self.exchanges[number].group, from);
         }
         match (&self.exchanges[number].ask, response) {
