@@ -133,6 +133,17 @@ bugs! {
     ReadAddsOutcomes = "read-adds-outcomes", Safety: "A read adds later outcomes to an earlier value (hazard S1b).";
     ReadOmitsPrepares = "read-omits-prepares", Safety: "A read leaves out what was prepared later (hazard S1c).";
     ReceivedNotCounted = "received-not-counted", Crash: "What comes from other groups is not counted (hazard A1).";
+    // Keys and transactions.
+    ConditionUnlocked = "condition-unlocked", Safety: "What a condition is about is not locked (hazard S2).";
+    SharedLockFree = "shared-lock-free", Safety: "A shared lock excludes nobody (hazard S2).";
+    ScanUnlocked = "scan-unlocked", Safety: "A scan does not lock its range (hazard S6).";
+    SwapValuesIgnored = "swap-values-ignored", Safety:
+        "A swap writes what its own group knows of the other one, not what was decided (hazard S5).";
+    QueryInDoubt = "query-in-doubt", Safety: "A query is answered while something is in doubt (hazard S1a).";
+    VersionsStay = "versions-stay", Safety: "Writing a key does not change its version (hazard S2).";
+    RepliesForgotten = "replies-forgotten", Safety: "What a transaction has yielded is not kept (hazard A10).";
+    LocksNotHeld = "locks-not-held", Safety: "Keys are let go when their group has voted.";
+    WrittenAtPrepare = "written-at-prepare", Safety: "Keys are written when they are prepared.";
     SessionRevived = "session-revived", Safety: "An unknown session is registered again, silently (hazard S17).";
 }
 

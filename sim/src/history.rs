@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use drachma_protocol::ids::{AccountId, GroupId, Session, TxnId};
 use drachma_protocol::ledger::model::{Account, CreateResult, NewAccount, Outcome, Transfer};
+use drachma_protocol::ledger::operations::{Operation, Reply, Transaction};
 use drachma_protocol::message::client::{Response, Why};
 
 /// One transfer as its client saw it.
@@ -138,6 +139,69 @@ pub struct LaterCommand {
     pub answers: Vec<(u64, Response)>,
 }
 
+/// One final answer to a transaction.
+#[derive(Clone, Debug)]
+pub struct TransactionAnswer {
+    /// When it came.
+    pub at: u64,
+    /// What it says.
+    pub outcome: Outcome,
+    /// It says that it had been carried out before.
+    pub replayed: bool,
+    /// What the operations yielded.
+    pub replies: Option<Vec<Reply>>,
+}
+
+/// A transaction as its client saw it.
+#[derive(Clone, Debug)]
+pub struct TransactionRecord {
+    /// The content.
+    pub transaction: Transaction,
+    /// It was sent to be coordinated.
+    pub coordinated: bool,
+    /// When it was sent first, in microseconds.
+    pub invoked: u64,
+    /// Every final answer.
+    pub answers: Vec<TransactionAnswer>,
+    /// What fences and lookups of the id answered.
+    pub settled: Vec<(u64, Outcome)>,
+}
+
+impl TransactionRecord {
+    /// Whether it has one outcome, whoever asks: what only reads in one group is carried out again for everyone.
+    pub fn is_recorded(&self) -> bool {
+        self.coordinated || self.transaction.writes()
+    }
+
+    /// Every final word with its time, in no order.
+    pub fn outcomes(&self) -> impl Iterator<Item = (u64, Outcome)> {
+        self.answers.iter().map(|answer| (answer.at, answer.outcome)).chain(self.settled.iter().copied())
+    }
+
+    /// The first final word with its time.
+    pub fn outcome(&self) -> Option<(u64, Outcome)> {
+        self.outcomes().min_by_key(|(at, _)| *at)
+    }
+
+    /// What the operations yielded, if anybody was told.
+    pub fn replies(&self) -> Option<&Vec<Reply>> {
+        self.answers.iter().find_map(|answer| answer.replies.as_ref())
+    }
+}
+
+/// Keys and accounts that were read together, outside a transaction.
+#[derive(Clone, Debug)]
+pub struct QueryRecord {
+    /// What was read.
+    pub operations: Vec<Operation>,
+    /// What was found, one each.
+    pub replies: Vec<Reply>,
+    /// When the first of all its requests was sent.
+    pub invoked: u64,
+    /// When the last answer came.
+    pub completed: u64,
+}
+
 /// A request that is malformed, or was sent where it does not belong.
 #[derive(Clone, Debug)]
 pub struct BadRecord {
@@ -156,6 +220,10 @@ pub struct BadRecord {
 pub struct History {
     /// By id and debit account.
     pub transfers: BTreeMap<TxnId, TransferRecord>,
+    /// Transactions, by id and first account.
+    pub transactions: BTreeMap<TxnId, TransactionRecord>,
+    /// In the order of their ends.
+    pub queries: Vec<QueryRecord>,
     /// In the order of their answers; those of snapshots are among them.
     pub reads: Vec<ReadRecord>,
     /// In the order of their ends.
@@ -189,6 +257,27 @@ impl History {
         let record = self.transfers.get_mut(&txn)?;
         record.answers.push((now, outcome));
         Some(record)
+    }
+
+    /// A transaction is sent for the first time.
+    pub fn transact(&mut self, now: u64, txn: TxnId, transaction: &Transaction, coordinated: bool) {
+        let (transaction, answers, settled) = (transaction.clone(), Vec::new(), Vec::new());
+        let record = TransactionRecord { transaction, coordinated, invoked: now, answers, settled };
+        assert!(self.transactions.insert(txn, record).is_none(), "every transaction has an id of its own");
+    }
+
+    /// A final answer to a transaction came.
+    pub fn answer_transaction(&mut self, txn: TxnId, answer: TransactionAnswer) {
+        if let Some(record) = self.transactions.get_mut(&txn) {
+            record.answers.push(answer);
+        }
+    }
+
+    /// The outcome of a transaction was told without its content.
+    pub fn settle_transaction(&mut self, now: u64, txn: TxnId, outcome: Outcome) {
+        if let Some(record) = self.transactions.get_mut(&txn) {
+            record.settled.push((now, outcome));
+        }
     }
 
     /// Content under an id that is used with other content, too, is sent.

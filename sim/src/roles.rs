@@ -2,7 +2,6 @@
 
 use drachma_protocol::ledger::Ledger;
 use drachma_protocol::message::client::{Call, Request};
-use drachma_protocol::message::command::CommandKind;
 use drachma_protocol::message::operator::OperatorCall;
 use drachma_protocol::paxos::{Leader, LeaderConfig, Replica, ReplicaConfig};
 use drachma_protocol::role::{Address, RoleKind};
@@ -89,8 +88,9 @@ impl Assembly for RealRoles {
 
     fn takes(&self, request: &Request) -> RoleKind {
         match &request.call {
-            Call::Command(command) if command.kind == CommandKind::Transact => RoleKind::Coordinator,
+            Call::Command(command) if command.kind.is_coordinated() => RoleKind::Coordinator,
             Call::Operator(OperatorCall::LeaderStatus(_) | OperatorCall::HandOver(_)) => RoleKind::Leader,
+            Call::Query(query) if !query.confirmed => RoleKind::Replica,
             Call::Lookup(_) | Call::Operator(_) => RoleKind::Replica,
             _ => RoleKind::Leader,
         }

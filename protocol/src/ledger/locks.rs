@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::doubt::{Ahead, Rank};
 use super::operations::{Key, Scan};
 use super::queue::{Lane, Turn};
+use crate::planted::{Bug, is_planted};
 use crate::table::Table;
 
 /// The most operations that wait at one part, and the most locks that they wait for: each newcomer is compared with them.
@@ -102,7 +103,9 @@ impl<O: Copy + Ord> Index<O> {
         match lock {
             Lock::Shared(key) => Box::new(self.keys.get(key).into_iter().flat_map(writers)),
             Lock::Exclusive(key) => {
-                let owners = self.keys.get(key).into_iter().flat_map(|owners| owners.keys().copied());
+                let excludes = |exclusive: bool| exclusive || !is_planted(Bug::SharedLockFree);
+                let owners = self.keys.get(key).into_iter().flat_map(|owners| owners.iter());
+                let owners = owners.filter(move |(_, exclusive)| excludes(**exclusive)).map(|(owner, _)| *owner);
                 let ranges = self.ranges.iter().filter(|(_, scans)| scans.iter().any(|scan| scan.covers(key)));
                 Box::new(owners.chain(ranges.map(|(owner, _)| *owner)))
             }
@@ -170,14 +173,14 @@ impl Locks {
 
     /// Locks for a transaction that has voted yes.
     pub(super) fn hold(&mut self, locks: &[Lock], rank: Rank) {
-        for lock in locks {
+        for lock in locks.iter().filter(|_| !is_planted(Bug::LocksNotHeld)) {
             self.part_mut(lock).held.insert(rank, lock);
         }
     }
 
     /// Lets go of a transaction's locks.
     pub(super) fn release(&mut self, locks: &[Lock], rank: Rank) {
-        for lock in locks {
+        for lock in locks.iter().filter(|_| !is_planted(Bug::LocksNotHeld)) {
             self.part_mut(lock).held.remove(rank, lock);
             self.tidy(lock);
         }

@@ -427,6 +427,12 @@ impl Ledger {
         if self.is_full_for(held.coordinator) {
             return VoteKind::Expired;
         }
+        if is_planted(Bug::WrittenAtPrepare)
+            && let Some(transaction) = held.action.transaction().cloned()
+            && let Ok(examined) = self.examine(&transaction)
+        {
+            self.execute(held.txn, &transaction, examined.writes, &[]);
+        }
         self.hold(held);
         VoteKind::Yes
     }
@@ -563,7 +569,13 @@ impl Ledger {
             }
             Action::Transaction(transaction) => {
                 let examined = self.examine(transaction).expect("what was prepared can be carried out");
-                self.execute(held.txn, transaction, examined.writes, swapped);
+                if is_planted(Bug::SwapValuesIgnored) && held.coordinator != self.group {
+                    self.execute(held.txn, transaction, examined.writes, &examined.answers);
+                } else if is_planted(Bug::WrittenAtPrepare) {
+                    self.execute(held.txn, transaction, BTreeMap::new(), swapped);
+                } else {
+                    self.execute(held.txn, transaction, examined.writes, swapped);
+                }
             }
         }
         if is_planted(Bug::OutcomeForgotten) && held.coordinator != self.group {

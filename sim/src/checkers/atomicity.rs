@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use drachma_protocol::ids::{Attempt, GroupId, Slot, TxnId};
 use drachma_protocol::ledger::model::Posted;
+use drachma_protocol::ledger::operations::Action;
 use drachma_protocol::message::command::{Command, Content, Decide, Resolve, Verdict as Ending};
 use drachma_protocol::message::operator::Totals;
 use drachma_protocol::table::Table;
@@ -42,6 +43,8 @@ impl Default for Atomicity {
 #[derive(Default)]
 struct Tried {
     participants: Vec<GroupId>,
+    // It moves money, so that who takes part posts it.
+    posts: bool,
     // The first decision in the log of the coordinator's group: it stands, unless the id was settled before.
     decision: Option<Ending>,
     prepared: BTreeSet<GroupId>,
@@ -62,7 +65,9 @@ impl Atomicity {
     fn log(&mut self, group: GroupId, slot: Slot, command: &Command) -> Verdict {
         match command {
             Command::Begin(begin) => {
-                self.tried(begin.txn, begin.attempt).participants.clone_from(&begin.participants);
+                let tried = self.tried(begin.txn, begin.attempt);
+                tried.participants.clone_from(&begin.participants);
+                tried.posts = matches!(begin.action, Action::Transfer(_));
             }
             Command::Prepare(prepare) => {
                 self.tried(prepare.txn, prepare.attempt).prepared.insert(group);
@@ -71,8 +76,9 @@ impl Atomicity {
             Command::Resolve(resolve) => {
                 self.resolve(group, resolve)?;
                 // A copy that went astray to a group that takes no part has no consequence there.
-                let is_told = self.coordinator(resolve.txn) != Some(group)
-                    && self.tried(resolve.txn, resolve.attempt).participants.contains(&group);
+                let is_coordinator = self.coordinator(resolve.txn) == Some(group);
+                let tried = self.tried(resolve.txn, resolve.attempt);
+                let is_told = !is_coordinator && tried.posts && tried.participants.contains(&group);
                 if is_told && resolve.verdict == Ending::Commit && self.paid.get(&(group, resolve.txn)).is_none() {
                     self.owed.entry(group).or_default().insert(resolve.txn, slot);
                 }

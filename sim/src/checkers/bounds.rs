@@ -8,7 +8,6 @@ use bytes::Bytes;
 
 use drachma_protocol::log::record::Record;
 use drachma_protocol::message::client::{Call, Request};
-use drachma_protocol::message::command::CommandKind;
 use drachma_protocol::message::{Message, PaxosMessage};
 
 use super::{Applied, Checker, End, Persisted, Sent, State, Verdict};
@@ -95,7 +94,7 @@ impl Checker for Bounds {
 
     fn on_request(&mut self, _client: u32, request: &Request) -> Verdict {
         let (transfers, is_transaction) = match &request.call {
-            Call::Command(command) => (u64::from(command.count), command.kind == CommandKind::Transact),
+            Call::Command(command) => (u64::from(command.count), command.kind.is_coordinated()),
             _ => (0, false),
         };
         self.seen.volume += 1 + transfers;

@@ -16,6 +16,8 @@ pub enum Why {
     Seen,
     /// It did not see the next one.
     NotSeen,
+    /// The next one wrote over what it had written.
+    Overwritten,
     /// With the next one before it, it could not have been rejected.
     RejectedBefore,
     /// Without it, the next one could not have been rejected.
@@ -28,6 +30,7 @@ impl fmt::Display for Why {
             Why::RealTime => "ended before the beginning of",
             Why::Seen => "was seen by",
             Why::NotSeen => "did not see",
+            Why::Overwritten => "was written over by",
             Why::RejectedBefore => "was rejected, so it did not see",
             Why::RejectedAfter => "is why this was rejected:",
         })

@@ -12,6 +12,7 @@
 //! | 4 | a read is served behind all that was applied anywhere before it was sent | [`freshness`] |
 //! | 4 | rejections are observations, and justified | [`rejections`] |
 //! | 5 | strict serializability over all groups | [`serializable`] |
+//! | 5 | transactions and queries over keys have a serial order, and lose and double nothing | [`keys`] |
 //! | 6 | money is neither made nor lost, over all groups on a cut | [`conservation`] |
 //! | 7 | no account beyond its limit, at any posting | [`limits`] |
 //! | 8 | exactly once, and answers are final | [`exactly_once`] |
@@ -43,6 +44,7 @@ pub mod elections;
 pub mod exactly_once;
 pub mod freshness;
 pub mod graph;
+pub mod keys;
 pub mod levels;
 pub mod limits;
 pub mod liveness;
@@ -68,6 +70,7 @@ use bytes::Bytes;
 
 use drachma_protocol::ids::{GroupId, NodeId, Origin, Slot, TxnId};
 use drachma_protocol::ledger::model::{Account, Posted};
+use drachma_protocol::ledger::operations::{Key, Value};
 use drachma_protocol::log::record::{Record, Recovered};
 use drachma_protocol::message::Message;
 use drachma_protocol::message::client::{Request, Response};
@@ -224,6 +227,8 @@ pub struct ReplicaView {
     pub posted: Vec<Posted>,
     /// Every account, reserved ones included.
     pub accounts: Vec<Account>,
+    /// Every key of the clients with its value.
+    pub keys: BTreeMap<Key, Value>,
 }
 
 /// The end of a run.
@@ -373,6 +378,7 @@ impl Checkers {
             Box::new(reads::Reads),
             Box::new(rejections::Rejections::default()),
             Box::new(serializable::Serializable),
+            Box::new(keys::Keys),
             Box::new(bounds::Bounds::default()),
             Box::new(accounts::Accounts),
             Box::new(lookups::Lookups),

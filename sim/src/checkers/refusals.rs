@@ -2,7 +2,7 @@
 //! refused as malformed.
 
 use drachma_protocol::ids::TxnId;
-use drachma_protocol::ledger::model::{CreateResult, NewAccount, Transfer, TransferResult};
+use drachma_protocol::ledger::model::{CreateResult, NewAccount, Outcome, Reason, Transfer, TransferResult};
 use drachma_protocol::message::client::Response;
 
 use super::{Checker, End, Verdict};
@@ -37,6 +37,9 @@ fn is_refusal(bad: &BadRecord, response: &Response) -> bool {
             done.items.len() == bad.transfers.len()
                 && done.items.iter().all(|item| matches!(item.result, TransferResult::Moved | TransferResult::Unknown))
         }
+        // Other content under an id says that it is, or that nothing may ever come of the id.
+        Response::Transaction(done) => !matches!(done.result, TransferResult::Done(outcome)
+            if !matches!(outcome, Outcome::Rejected(Reason::IdConflict | Reason::Fenced))),
         Response::Created(done) => done.results.iter().all(|result| *result == CreateResult::Moved),
         _ => false,
     }

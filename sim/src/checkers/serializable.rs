@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 
 use drachma_protocol::ids::{AccountId, TxnId};
 use drachma_protocol::ledger::model::Account;
+use drachma_protocol::ledger::operations::Reply;
 
 use super::graph::{Graph, Node, Span, Why};
 use super::rejections::{Side, rejections};
@@ -58,7 +59,39 @@ pub fn observations(history: &History) -> Vec<Observation> {
         seen: vec![(read.account, read.found)],
         writes: None,
     });
-    single.collect()
+    single.chain(transactions(history)).chain(queries(history)).collect()
+}
+
+/// The accounts among what operations found.
+fn accounts(replies: &[Reply]) -> Vec<(AccountId, Option<Account>)> {
+    let account = |reply: &Reply| match reply {
+        Reply::Account(account) => Some((account.id, Some(*account))),
+        _ => None,
+    };
+    replies.iter().filter_map(account).collect()
+}
+
+/// What transactions have read of accounts. All answers to one that has a record are the same.
+fn transactions(history: &History) -> impl Iterator<Item = Observation> {
+    history.transactions.iter().flat_map(|(txn, record)| {
+        let most = if record.is_recorded() { 1 } else { usize::MAX };
+        let told = record.answers.iter().filter_map(|answer| Some((answer.at, accounts(answer.replies.as_deref()?))));
+        let read = told.filter(|(_, seen)| !seen.is_empty()).take(most);
+        read.map(move |(at, seen)| {
+            let name = format!("transaction {txn} [{}, {at}]", record.invoked);
+            Observation { name, span: (record.invoked, at), seen, writes: None }
+        })
+    })
+}
+
+/// What queries have read of accounts.
+fn queries(history: &History) -> impl Iterator<Item = Observation> {
+    history.queries.iter().map(|query| Observation {
+        name: format!("query [{}, {}]", query.invoked, query.completed),
+        span: (query.invoked, query.completed),
+        seen: accounts(&query.replies),
+        writes: None,
+    })
 }
 
 /// Makes the graph of all demands.

@@ -4,7 +4,8 @@ use bytes::Bytes;
 
 use drachma_protocol::ids::{AccountId, Epoch, GroupId, NodeId, Session, SessionId, TxnId};
 use drachma_protocol::ledger::model::{NewAccount, Outcome, Transfer, TransferResult};
-use drachma_protocol::message::client::{Call, FenceCall, ReadCall, Request, TransfersDone};
+use drachma_protocol::ledger::operations::{Operation, Transaction};
+use drachma_protocol::message::client::{Call, FenceCall, QueryCall, ReadCall, Request, TransfersDone};
 use drachma_protocol::message::command::{ClientCommand, CommandKind};
 use drachma_protocol::time::Span;
 use drachma_protocol::wire::codec::to_vec;
@@ -31,6 +32,17 @@ pub(super) enum Ask {
     },
     Read {
         account: AccountId,
+    },
+    Transaction {
+        kind: CommandKind,
+        txn: TxnId,
+        transaction: Transaction,
+        session: Option<Session>,
+        sequence: u64,
+    },
+    Query {
+        operations: Vec<Operation>,
+        confirmed: bool,
     },
     Fence {
         txn: TxnId,
@@ -84,7 +96,7 @@ impl Exchange {
     /// The session that it names.
     pub(super) fn session(&self) -> Option<Session> {
         match &self.ask {
-            Ask::Transfers { session, .. } => *session,
+            Ask::Transfers { session, .. } | Ask::Transaction { session, .. } => *session,
             Ask::Create { session, .. } => Some(*session),
             _ => None,
         }
@@ -95,6 +107,10 @@ impl Exchange {
         match &self.ask {
             Ask::Transfers { transfers, .. } => transfers.iter().map(TxnId::from).collect(),
             Ask::Fence { txn } => vec![*txn],
+            // What only reads in one group is not recorded under its id.
+            Ask::Transaction { kind, txn, transaction, .. } if transaction.writes() || kind.is_coordinated() => {
+                vec![*txn]
+            }
             _ => Vec::new(),
         }
     }
@@ -115,6 +131,13 @@ impl Exchange {
             }
             Ask::Register { id, .. } => command(CommandKind::Register, None, 0, 1, to_vec(id)),
             Ask::Read { account } => Call::Read(ReadCall { account: *account, deadline, epoch }),
+            Ask::Transaction { kind, transaction, session, sequence, .. } => {
+                command(*kind, *session, *sequence, 1, to_vec(transaction))
+            }
+            Ask::Query { operations, confirmed } => {
+                let (operations, confirmed) = (operations.clone(), *confirmed);
+                Call::Query(QueryCall { operations, confirmed, deadline, epoch })
+            }
             Ask::Fence { txn } => Call::Fence(FenceCall { txn: *txn, deadline }),
             Ask::Lookup { txn } => Call::Lookup(FenceCall { txn: *txn, deadline }),
             Ask::Later { call, .. } | Ask::Bad { call, .. } => call.clone(),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use drachma_protocol::ids::{AccountId, GroupId};
 use drachma_protocol::ledger::model::{Account, CreateResult, NewAccount, Outcome, Transfer};
+use drachma_protocol::message::client::Found;
 use drachma_protocol::message::command::CommandKind;
 use drachma_workload::{Answer, Observed, Operation};
 
@@ -49,6 +50,8 @@ pub(super) enum PartEnd {
     Created(Vec<CreateResult>),
     Transfers(Vec<Option<Outcome>>),
     Read(Option<Account>),
+    /// Of a query; nothing if something was in doubt.
+    Queried(Option<Vec<Found>>),
     /// Nothing is known of it.
     Unknown,
 }
@@ -170,7 +173,7 @@ impl Client {
 
     /// A part of a job has ended.
     pub(super) fn end_part(&mut self, now: u64, part: &Part, end: PartEnd, history: &mut History) {
-        let Some(job) = self.jobs.get_mut(&part.job) else { return };
+        let Some(job) = self.jobs.get_mut(&part.job) else { return self.end_share(now, part, end, history) };
         job.left -= 1;
         match (&mut job.progress, end) {
             (Progress::Created(known), PartEnd::Created(results)) => {

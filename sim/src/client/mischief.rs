@@ -269,7 +269,7 @@ impl Client {
         Transfer { id: TransferId(self.rng.next_u128()), ..drawn }
     }
 
-    fn command(&mut self, kind: CommandKind, session: Option<Session>, count: u32, body: Vec<u8>) -> Call {
+    pub(super) fn command(&mut self, kind: CommandKind, session: Option<Session>, count: u32, body: Vec<u8>) -> Call {
         let (deadline, epoch) = (Span(self.options.deadline), self.shape.map.epoch);
         Call::Command(ClientCommand { kind, session, sequence: 1, deadline, epoch, count, body: Bytes::from(body) })
     }

@@ -9,15 +9,18 @@
 
 mod exchange;
 mod jobs;
+mod keys;
 mod mischief;
 mod options;
 mod sessions;
+pub mod streets;
 pub mod town;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use drachma_protocol::ids::{AccountId, Epoch, GroupId, NodeId, TxnId};
-use drachma_protocol::ledger::model::{Outcome, Transfer};
+use drachma_protocol::ledger::model::{Outcome, Transfer, TransferResult};
+use drachma_protocol::ledger::operations::{Key, Value};
 use drachma_protocol::message::client::{Refused, Request, Response, Why};
 use drachma_protocol::message::command::CommandKind;
 use drachma_protocol::rng::Rng;
@@ -33,8 +36,10 @@ use crate::history::{History, LookupRecord, LostSession, ReadRecord};
 use crate::shape::Shape;
 use exchange::{Ask, Exchange, Part, outcomes};
 use jobs::{Job, PartEnd};
+use keys::Gather;
 pub use options::ClientOptions;
 use sessions::Sessions;
+use streets::Streets;
 use town::Town;
 
 /// The copies of a request are told apart by the low bits of the correlation id.
@@ -88,6 +93,7 @@ pub struct Client {
     options: ClientOptions,
     shape: Shape,
     town: Town,
+    streets: Streets,
     rng: Rng,
     transfers: Transfers,
     generators: [Box<dyn Workload>; 2],
@@ -100,6 +106,9 @@ pub struct Client {
     forgotten: usize,
     jobs: BTreeMap<u64, Job>,
     last_job: u64,
+    gathers: BTreeMap<u64, Gather>,
+    // What keys held when the client last saw them.
+    known: BTreeMap<Key, Option<Value>>,
     // Jobs and requests of no job that are under way.
     open: u64,
     begun: u64,
@@ -131,6 +140,7 @@ impl Client {
             transfers: Transfers::new(settings, shape.map.clone(), rng.next_u64()),
             generators: generators(&town, &mut rng),
             town,
+            streets: Streets::of(shape),
             groups: shape.groups.iter().map(|(group, _)| *group).filter(owned).collect(),
             routes: Routes::new(shape.groups.iter().cloned()),
             shape: shape.clone(),
@@ -140,6 +150,8 @@ impl Client {
             forgotten: 0,
             jobs: BTreeMap::new(),
             last_job: 0,
+            gathers: BTreeMap::new(),
+            known: BTreeMap::new(),
             open: 0,
             begun: 0,
             stopped: false,
@@ -175,6 +187,10 @@ impl Client {
             self.begun += 1;
             if self.rng.chance(self.options.mischief) {
                 self.mischief(now, history);
+                continue;
+            }
+            if self.rng.chance(self.options.keys) {
+                self.key_operation(now, history);
                 continue;
             }
             let (generator, operation) = self.draw();
@@ -433,6 +449,8 @@ impl Client {
         }
         self.forgotten = self.exchanges.len();
         self.jobs.clear();
+        self.gathers.clear();
+        self.known.clear();
         self.open = 0;
         self.sessions = Sessions::new(&mut self.rng, self.options.sessions);
         self.generators = generators(&self.town, &mut self.rng);
@@ -457,7 +475,8 @@ impl Client {
             return Vec::new();
         }
         let sent = self.exchanges[number].copies[(correlation % COPIES) as usize];
-        if !matches!(self.exchanges[number].ask, Ask::Lookup { .. }) {
+        // Any replica answers these.
+        if !matches!(self.exchanges[number].ask, Ask::Lookup { .. } | Ask::Query { confirmed: false, .. }) {
             self.routes.confirm(self.exchanges[number].group, from);
         }
         match (&self.exchanges[number].ask, response) {
@@ -478,6 +497,24 @@ impl Client {
                 let read = ReadRecord { account: *account, invoked: sent, completed: now, found: done.account };
                 history.reads.push(read);
                 self.close(now, number, PartEnd::Read(done.account), history);
+                Vec::new()
+            }
+            (Ask::Transaction { txn, transaction, .. }, Response::Transaction(done)) => {
+                let (txn, operations) = (*txn, transaction.operations.clone());
+                if !self.on_transaction(now, txn, &operations, done, history) {
+                    self.retry_soon(now, correlation, Span(0), 30_000);
+                    return Vec::new();
+                }
+                self.close(now, number, PartEnd::Unknown, history);
+                match done.result {
+                    TransferResult::Done(outcome) => vec![(txn, outcome)],
+                    _ => Vec::new(),
+                }
+            }
+            (Ask::Query { operations, .. }, Response::Queried(done))
+                if done.found.as_ref().is_none_or(|found| found.len() == operations.len()) =>
+            {
+                self.close(now, number, PartEnd::Queried(done.found.clone()), history);
                 Vec::new()
             }
             (Ask::Fence { txn }, Response::Settled(done)) => {
@@ -550,6 +587,7 @@ impl Client {
     ) -> Vec<(TxnId, Outcome)> {
         self.orphans.remove(&txn);
         history.settle_contest(now, txn, outcome);
+        history.settle_transaction(now, txn, outcome);
         self.close(now, number, PartEnd::Unknown, history);
         vec![(txn, outcome)]
     }

@@ -59,6 +59,12 @@ pub struct ClientOptions {
     pub restarts: u64,
     /// How many of 1,000 transfers are twice in their batch.
     pub doubles: u64,
+    /// How many of 100 operations are about keys.
+    pub keys: u64,
+    /// How many of 100 transactions over keys are about several groups.
+    pub keys_across: u64,
+    /// How many lists of each group are in use at a time.
+    pub lists: u64,
 }
 
 impl ClientOptions {
@@ -92,6 +98,9 @@ impl ClientOptions {
             burst: pick(rng, &[20, 40, 70]),
             restarts: pick(rng, &[0, 0, 5, 30]),
             doubles: pick(rng, &[0, 0, 100]),
+            keys: pick(rng, &[0, 10, 30, 60, 100]),
+            keys_across: pick(rng, &[0, 50, 100]),
+            lists: between(rng, 1, 3),
         }
     }
 }

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use drachma_protocol::ids::{GroupId, NodeId, Slot};
-use drachma_protocol::ledger::Ledger;
 use drachma_protocol::ledger::model::{Account, Posted};
+use drachma_protocol::ledger::operations::{Key, Operation, Reply, Scan, Value};
+use drachma_protocol::ledger::{Ledger, QueryState};
 use drachma_protocol::message::operator::{AccountsCall, PageCall};
 use drachma_protocol::role::RoleKind;
 use drachma_protocol::txn::table::Row;
@@ -12,6 +13,7 @@ use drachma_protocol::txn::table::Row;
 use super::events::Event;
 use super::{SAMPLE_EVERY, World};
 use crate::checkers::{Applied, Checkers, Class, End, ReplicaView, Sample, State};
+use crate::client::streets::Streets;
 use crate::coverage::Kind;
 use crate::node::Node;
 
@@ -102,9 +104,10 @@ impl World<'_> {
         if self.hopeless || (stuck.is_some() && self.patient) {
             return true;
         }
+        let streets = Streets::of(&self.swarm.shape);
         let mut groups: BTreeMap<GroupId, Vec<ReplicaView>> = BTreeMap::new();
         for (node, ledger, group) in self.healthy_replicas() {
-            groups.entry(group).or_default().push(view(node.id, ledger));
+            groups.entry(group).or_default().push(view(node.id, ledger, all_keys(ledger, group, &streets)));
         }
         let end = End { shape: &self.swarm.shape, history: &self.history, groups: &groups, stuck: stuck.as_deref() };
         let found = self.checkers.ask(|checker| checker.at_end(&end));
@@ -151,14 +154,33 @@ fn all_accounts(ledger: &Ledger) -> Vec<Account> {
     accounts
 }
 
-fn view(node: NodeId, ledger: &Ledger) -> ReplicaView {
+/// Every key of the clients; none while something is in doubt.
+fn all_keys(ledger: &Ledger, group: GroupId, streets: &Streets) -> BTreeMap<Key, Value> {
+    let mut keys = BTreeMap::new();
+    let own = streets.parts.iter().filter(|(owner, _)| *owner == group && !ledger.is_busy());
+    for (_, part) in own {
+        let mut next = Key::new(part.clone());
+        while let Some(from) = next.take() {
+            let scan = Operation::Scan(Scan { from, to: None, limit: 1000 });
+            let QueryState::Ready(found) = ledger.query(&[scan]) else { break };
+            for found in found {
+                let Reply::Rows(rows) = found.reply else { continue };
+                next = rows.next;
+                keys.extend(rows.rows);
+            }
+        }
+    }
+    keys
+}
+
+fn view(node: NodeId, ledger: &Ledger, keys: BTreeMap<Key, Value>) -> ReplicaView {
     let mut posted = Vec::new();
     loop {
         let page = ledger.posted_page(&PageCall { from: posted.len() as u64, limit: 1000 });
         let is_last = page.rows.is_empty();
         posted.extend(page.rows);
         if is_last {
-            return ReplicaView { node, totals: ledger.totals(), posted, accounts: all_accounts(ledger) };
+            return ReplicaView { node, totals: ledger.totals(), posted, accounts: all_accounts(ledger), keys };
         }
     }
 }

@@ -114,6 +114,7 @@ impl Story {
                 totals: totals(9),
                 posted: Vec::new(),
                 accounts: accounts.clone(),
+                keys: BTreeMap::new(),
             };
             groups.insert(*group, nodes.iter().map(view).collect());
         }
