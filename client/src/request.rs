@@ -87,7 +87,7 @@ struct Try {
 enum Event {
     Over,
     Due,
-    Ended(Try, Option<Response>),
+    Ended(Box<(Try, Option<Response>)>),
 }
 
 impl<'a> Pursuit<'a> {
@@ -134,22 +134,24 @@ impl<'a> Pursuit<'a> {
                     self.note_silence();
                     self.send(call).await;
                 }
-                Event::Ended(ended, None) => {
-                    self.router.redirect(self.group, ended.node, None, false);
-                    self.failed(Some(ended.number), None);
-                }
-                Event::Ended(ended, Some(Response::Refused(refused))) => {
-                    if let Some(why) = self.refused(&ended, &refused) {
-                        return Heard::Refused(why);
+                Event::Ended(ended) => match *ended {
+                    (ended, None) => {
+                        self.router.redirect(self.group, ended.node, None, false);
+                        self.failed(Some(ended.number), None);
                     }
-                }
-                Event::Ended(ended, Some(response)) => {
-                    if ended.for_leader {
-                        self.router.confirm(self.group, ended.node);
+                    (ended, Some(Response::Refused(refused))) => {
+                        if let Some(why) = self.refused(&ended, &refused) {
+                            return Heard::Refused(why);
+                        }
                     }
-                    self.last = Some(ended.node);
-                    return Heard::Answer(response);
-                }
+                    (ended, Some(response)) => {
+                        if ended.for_leader {
+                            self.router.confirm(self.group, ended.node);
+                        }
+                        self.last = Some(ended.node);
+                        return Heard::Answer(response);
+                    }
+                },
             }
         }
     }
@@ -182,7 +184,7 @@ impl<'a> Pursuit<'a> {
         let outstanding = &mut self.outstanding;
         tokio::select! {
             biased;
-            (ended, response) = poll_fn(|context| poll_tries(outstanding, context)) => Event::Ended(ended, response),
+            ended = poll_fn(|context| poll_tries(outstanding, context)) => Event::Ended(Box::new(ended)),
             () = sleep_until(wake) => match self.deadline {
                 Some(deadline) if deadline <= Instant::now() => Event::Over,
                 _ => Event::Due,
