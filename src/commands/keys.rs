@@ -133,7 +133,7 @@ pub async fn add(context: &Context, args: &AddArgs) -> Outcome {
 /// # Errors
 /// As [`put`]; with exit status 2 if a key has no value.
 pub async fn mput(context: &Context, args: &MputArgs) -> Outcome {
-    if args.pairs.len() % 2 != 0 {
+    if !args.pairs.len().is_multiple_of(2) {
         return Err(Failure::usage("`mput` takes KEY VALUE, any number of times; the last key has no value"));
     }
     let put = |pair: &[String]| -> Result<Operation, Failure> {

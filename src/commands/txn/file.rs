@@ -206,8 +206,7 @@ struct Key(ops::Key);
 
 impl<'de> Deserialize<'de> for Key {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Key, D::Error> {
-        let bytes = deserializer.deserialize_any(BytesVisitor)?;
-        text::key_of(bytes).map(Key).map_err(D::Error::custom)
+        deserializer.deserialize_any(BytesVisitor(|bytes| text::key_of(bytes).map(Key)))
     }
 }
 
@@ -216,25 +215,25 @@ struct Value(ops::Value);
 
 impl<'de> Deserialize<'de> for Value {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
-        let bytes = deserializer.deserialize_any(BytesVisitor)?;
-        text::value_of(bytes).map(Value).map_err(D::Error::custom)
+        deserializer.deserialize_any(BytesVisitor(|bytes| text::value_of(bytes).map(Value)))
     }
 }
 
-struct BytesVisitor;
+/// What is wrong is said here, inside the visitor, where the format knows the place.
+struct BytesVisitor<T>(fn(Vec<u8>) -> Result<T, String>);
 
-impl<'de> Visitor<'de> for BytesVisitor {
-    type Value = Vec<u8>;
+impl<'de, T> Visitor<'de> for BytesVisitor<T> {
+    type Value = T;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a text, or bytes as { hex = \"00ff\" }")
     }
 
-    fn visit_str<E: Error>(self, text: &str) -> Result<Vec<u8>, E> {
-        Ok(text.as_bytes().to_vec())
+    fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
+        (self.0)(text.as_bytes().to_vec()).map_err(E::custom)
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Vec<u8>, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<T, A::Error> {
         let mut bytes = None;
         while let Some(name) = map.next_key::<String>()? {
             if name != "hex" {
@@ -243,7 +242,8 @@ impl<'de> Visitor<'de> for BytesVisitor {
             let digits: String = map.next_value()?;
             bytes = Some(text::from_hex(&digits).map_err(A::Error::custom)?);
         }
-        bytes.ok_or_else(|| A::Error::missing_field("hex"))
+        let bytes = bytes.ok_or_else(|| A::Error::missing_field("hex"))?;
+        (self.0)(bytes).map_err(A::Error::custom)
     }
 }
 
