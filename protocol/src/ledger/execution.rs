@@ -157,7 +157,9 @@ impl Ledger {
         };
         let posts: Vec<Post> = transaction
             .transfers()
-            .filter_map(|transfer| Post::new(*transfer, transfer.digest(), place(transfer.debit), place(transfer.credit)))
+            .filter_map(|transfer| {
+                Post::new(*transfer, transfer.digest(), place(transfer.debit), place(transfer.credit))
+            })
             .collect();
         self.post_all(&posts);
         for post in &posts {

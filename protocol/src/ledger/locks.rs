@@ -98,7 +98,8 @@ impl<O: Copy + Ord> Index<O> {
 
     /// Whoever has a lock that excludes this one.
     fn in_way_of<'a>(&'a self, lock: &'a Lock) -> Box<dyn Iterator<Item = O> + 'a> {
-        let writers = |owners: &'a BTreeMap<O, bool>| owners.iter().filter(|(_, exclusive)| **exclusive).map(|(o, _)| *o);
+        let writers =
+            |owners: &'a BTreeMap<O, bool>| owners.iter().filter(|(_, exclusive)| **exclusive).map(|(o, _)| *o);
         match lock {
             Lock::Shared(key) => Box::new(self.keys.get(key).into_iter().flat_map(writers)),
             Lock::Exclusive(key) => {
@@ -109,7 +110,8 @@ impl<O: Copy + Ord> Index<O> {
                 Box::new(owners.chain(ranges.map(|(owner, _)| *owner)))
             }
             Lock::Range(scan) => {
-                let covered = self.keys.range(&scan.from..).take_while(|(key, _)| scan.to.as_ref().is_none_or(|to| *key < to));
+                let covered =
+                    self.keys.range(&scan.from..).take_while(|(key, _)| scan.to.as_ref().is_none_or(|to| *key < to));
                 Box::new(covered.filter(|(key, _)| scan.covers(key)).flat_map(move |(_, owners)| writers(owners)))
             }
         }
@@ -144,7 +146,8 @@ impl Locks {
     pub(super) fn are_free(&self, locks: &[Lock], ahead: Ahead) -> bool {
         let free = |lock: &Lock| {
             let Some(part) = self.part(lock) else { return true };
-            part.held.in_way_of(lock).next().is_none() && !part.claims.in_way_of(lock).any(|claim| is_ahead(claim, ahead))
+            part.held.in_way_of(lock).next().is_none()
+                && !part.claims.in_way_of(lock).any(|claim| is_ahead(claim, ahead))
         };
         locks.iter().all(free)
     }
@@ -156,15 +159,15 @@ impl Locks {
 
     /// Whether a prepare is older than everything in its way: then it may wait (hazards L1, L2).
     pub(super) fn may_wait(&self, locks: &[Lock], rank: Rank) -> bool {
-        let older = |lock: &Lock| {
-            self.part(lock).is_none_or(|part| part.claims.in_way_of(lock).all(|(_, other)| rank < other))
-        };
+        let older =
+            |lock: &Lock| self.part(lock).is_none_or(|part| part.claims.in_way_of(lock).all(|(_, other)| rank < other));
         self.may_go_on_waiting(locks, rank) && locks.iter().all(older)
     }
 
     /// Whether a prepare that waits is still older than whatever was prepared in its way meanwhile.
     pub(super) fn may_go_on_waiting(&self, locks: &[Lock], rank: Rank) -> bool {
-        let older = |lock: &Lock| self.part(lock).is_none_or(|part| part.held.in_way_of(lock).all(|other| rank < other));
+        let older =
+            |lock: &Lock| self.part(lock).is_none_or(|part| part.held.in_way_of(lock).all(|other| rank < other));
         locks.iter().all(older)
     }
 

@@ -539,7 +539,12 @@ impl Ledger {
             }
             Verdict::Abort => TransferResult::Retry,
             Verdict::Reject(reason) => {
-                self.record_rejection(txn, Some(digest), reason, &held.map(|held| held.needs.effects).unwrap_or_default());
+                self.record_rejection(
+                    txn,
+                    Some(digest),
+                    reason,
+                    &held.map(|held| held.needs.effects).unwrap_or_default(),
+                );
                 TransferResult::Done(Outcome::Rejected(reason))
             }
         };

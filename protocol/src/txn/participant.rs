@@ -241,7 +241,9 @@ impl Serving {
 
     fn on_event(&mut self, event: TxnOutput, cx: &mut Cx<'_>) {
         match event {
-            TxnOutput::Voted { txn, attempt, coordinator, vote, counter, values } if coordinator != cx.desk.me.group => {
+            TxnOutput::Voted { txn, attempt, coordinator, vote, counter, values }
+                if coordinator != cx.desk.me.group =>
+            {
                 let (key, due) = ((txn, attempt), cx.now + cx.desk.inquire_after);
                 if !self.attempts.contains_key(&key) {
                     self.insert(key, Entry::new(coordinator, None, due));

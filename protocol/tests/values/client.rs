@@ -110,7 +110,11 @@ fn transfer_result() -> impl Strategy<Value = TransferResult> {
 }
 
 fn item_result() -> impl Strategy<Value = ItemResult> {
-    (u32s(), transfer_result(), any::<bool>()).prop_map(|(index, result, replayed)| ItemResult { index, result, replayed })
+    (u32s(), transfer_result(), any::<bool>()).prop_map(|(index, result, replayed)| ItemResult {
+        index,
+        result,
+        replayed,
+    })
 }
 
 prop_compose! {

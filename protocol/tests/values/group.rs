@@ -70,14 +70,22 @@ fn verdict() -> impl Strategy<Value = Verdict> {
 
 fn resolve() -> impl Strategy<Value = Resolve> {
     let values = vec(answered(), 0..4);
-    (txn(), attempt(), verdict(), values)
-        .prop_map(|(txn, attempt, verdict, values)| Resolve { txn, attempt, verdict, values })
+    (txn(), attempt(), verdict(), values).prop_map(|(txn, attempt, verdict, values)| Resolve {
+        txn,
+        attempt,
+        verdict,
+        values,
+    })
 }
 
 fn decide() -> impl Strategy<Value = Decide> {
     let replies = vec(reply(), 0..4);
-    (txn(), attempt(), verdict(), replies)
-        .prop_map(|(txn, attempt, verdict, replies)| Decide { txn, attempt, verdict, replies })
+    (txn(), attempt(), verdict(), replies).prop_map(|(txn, attempt, verdict, replies)| Decide {
+        txn,
+        attempt,
+        verdict,
+        replies,
+    })
 }
 
 pub(crate) fn txn_message() -> impl Strategy<Value = TxnMessage> {

@@ -77,11 +77,8 @@ fn row() -> impl Strategy<Value = (Key, Value)> {
 }
 
 pub(crate) fn reply() -> impl Strategy<Value = Reply> {
-    let account = (account_id(), u128s()).prop_map(|(id, credits_posted)| Account {
-        id,
-        credits_posted,
-        ..Account::default()
-    });
+    let account =
+        (account_id(), u128s()).prop_map(|(id, credits_posted)| Account { id, credits_posted, ..Account::default() });
     prop_oneof![
         Just(Reply::Done(Nothing {})),
         option::of(value()).prop_map(Reply::Value),
@@ -89,8 +86,7 @@ pub(crate) fn reply() -> impl Strategy<Value = Reply> {
         (vec(row(), 0..4), option::of(key())).prop_map(|(rows, next)| Reply::Rows(Rows { rows, next })),
         delta().prop_map(Reply::Number),
         u64s().prop_map(Reply::Length),
-        (option::of(value()), option::of(value()))
-            .prop_map(|(left, right)| Reply::Swapped(Swapped { left, right })),
+        (option::of(value()), option::of(value())).prop_map(|(left, right)| Reply::Swapped(Swapped { left, right })),
     ]
 }
 

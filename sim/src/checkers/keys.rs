@@ -82,7 +82,8 @@ fn answers(txn: TxnId, record: &TransactionRecord) -> Verdict {
 fn kept(history: &History) -> Verdict {
     let said = |replies: &Vec<Reply>| replies.iter().any(|reply| !matches!(reply, Reply::Done(_)));
     let told = || history.transactions.values().filter(|record| record.is_recorded());
-    let bytes: usize = told().filter_map(|record| record.replies()).map(|replies| BESIDE + 2 * to_vec(replies).len()).sum();
+    let bytes: usize =
+        told().filter_map(|record| record.replies()).map(|replies| BESIDE + 2 * to_vec(replies).len()).sum();
     if bytes > ROOM {
         return Ok(());
     }
@@ -195,7 +196,8 @@ impl<'a> State<'a> {
         for (txn, record) in self.records() {
             let committed = matches!(record.outcome(), Some((_, Outcome::Committed)));
             let is_there = |put: &&Put| found.contains(&(&put.key, put.value.as_bytes()));
-            let (there, all) = (appends(&record.transaction).filter(is_there).count(), appends(&record.transaction).count());
+            let (there, all) =
+                (appends(&record.transaction).filter(is_there).count(), appends(&record.transaction).count());
             if (committed || there > 0) && there < all {
                 return Err(format!("of {all} tokens of {txn} {there} are there: {record:?}"));
             }
@@ -468,7 +470,8 @@ impl<'a> State<'a> {
             let key = self.chain_key.as_ref().filter(|_| is_chain).unwrap_or(&is.key);
             let made = self.versions.get(key).map(|versions| &versions.made);
             let span = |version: u64| made.and_then(|made| made.get(&version)).and_then(|node| spans.get(node));
-            let before = version == 0 || span(version).is_some_and(|span| span.1.is_some_and(|end| end < record.invoked));
+            let before =
+                version == 0 || span(version).is_some_and(|span| span.1.is_some_and(|end| end < record.invoked));
             let length = self.last.get(&is.key).map_or(0, |value| (value.as_bytes().len() / TOKEN) as u64);
             let is_last = if is_chain { version == self.chain.len() as u64 } else { version == length };
             let after = is_last || span(version + 1).is_some_and(|span| span.0 > at);
@@ -494,12 +497,18 @@ impl<'a> State<'a> {
             for (version, node) in &versions.seen {
                 if own.get(node).is_some_and(|own| version >= own) {
                     let text = self.spans.iter().find(|(other, _)| other == node);
-                    return Err(format!("an operation has read what it wrote itself, or later: version {version}, {text:?}"));
+                    return Err(format!(
+                        "an operation has read what it wrote itself, or later: version {version}, {text:?}"
+                    ));
                 }
-                if let Some((_, writer)) = versions.made.range(..=version).next_back().filter(|(_, writer)| *writer != node) {
+                if let Some((_, writer)) =
+                    versions.made.range(..=version).next_back().filter(|(_, writer)| *writer != node)
+                {
                     self.graph.order(*writer, *node, Why::Seen);
                 }
-                if let Some((_, writer)) = versions.made.range(version + 1..).next().filter(|(_, writer)| *writer != node) {
+                if let Some((_, writer)) =
+                    versions.made.range(version + 1..).next().filter(|(_, writer)| *writer != node)
+                {
                     self.graph.order(*node, *writer, Why::NotSeen);
                 }
             }

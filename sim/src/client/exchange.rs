@@ -106,7 +106,9 @@ impl Exchange {
             Ask::Transfers { transfers, .. } => transfers.iter().map(TxnId::from).collect(),
             Ask::Fence { txn } => vec![*txn],
             // What only reads in one group is not recorded under its id.
-            Ask::Transaction { kind, txn, transaction, .. } if transaction.writes() || kind.is_coordinated() => vec![*txn],
+            Ask::Transaction { kind, txn, transaction, .. } if transaction.writes() || kind.is_coordinated() => {
+                vec![*txn]
+            }
             _ => Vec::new(),
         }
     }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use drachma_protocol::ids::{GroupId, TransferId, TxnId};
+use drachma_protocol::ids::{GroupId, Slot, TransferId, TxnId};
 use drachma_protocol::ledger::model::TransferResult;
 use drachma_protocol::ledger::operations::{
     Add, Condition, Key, KeyIs, Operation, Put, Reply, Scan, Swap, Transaction, Value,
@@ -113,10 +113,12 @@ impl Client {
         // One addition to a counter: then its number is the transaction's.
         let mut counted = Vec::new();
         operations.retain(|operation| match operation {
-            Operation::Add(add) => !counted.contains(&add.key) && {
-                counted.push(add.key.clone());
-                true
-            },
+            Operation::Add(add) => {
+                !counted.contains(&add.key) && {
+                    counted.push(add.key.clone());
+                    true
+                }
+            }
             _ => true,
         });
         self.transact(now, conditions, operations, history);
@@ -266,13 +268,7 @@ impl Client {
     }
 
     /// A new transaction.
-    fn transact(
-        &mut self,
-        now: u64,
-        conditions: Vec<Condition>,
-        operations: Vec<Operation>,
-        history: &mut History,
-    ) {
+    fn transact(&mut self, now: u64, conditions: Vec<Condition>, operations: Vec<Operation>, history: &mut History) {
         let transaction = Transaction { id: TransferId(self.rng.next_u128()), conditions, operations };
         let across = transaction.participants(&self.shape.map).len() > 1;
         // What one group owns may be coordinated, too.
@@ -328,7 +324,8 @@ impl Client {
         let from = (self.exchanges.len() as u64).saturating_sub(RECENT);
         for _ in 0..8 {
             let number = from + self.rng.below((self.exchanges.len() as u64 - from).max(1));
-            if let Some(Ask::Transaction { kind, transaction, .. }) = self.exchanges.get(number as usize).map(|e| &e.ask)
+            if let Some(Ask::Transaction { kind, transaction, .. }) =
+                self.exchanges.get(number as usize).map(|e| &e.ask)
             {
                 return Some((*kind, transaction.clone()));
             }
@@ -480,7 +477,12 @@ impl Client {
         if gather.failed {
             return self.close_unit(now);
         }
-        if gather.round > 0 && is_quiet && (alone || gather.before == found) {
+        // The versions alone say that nothing has changed: that is what they are for.
+        let versions = |found: &Option<Vec<Found>>| -> Option<Vec<Slot>> {
+            found.as_ref().map(|found| found.iter().map(|found| found.version).collect())
+        };
+        let unchanged = versions(&gather.before) == versions(&found);
+        if gather.round > 0 && is_quiet && (alone || unchanged) {
             let replies: Vec<Reply> = found.into_iter().flatten().map(|found| found.reply).collect();
             for (operation, reply) in gather.operations.iter().zip(&replies) {
                 self.learn(operation, reply);

@@ -74,7 +74,8 @@ impl Streets {
     pub fn of(shape: &Shape) -> Streets {
         let part = |group: &GroupId| {
             let parts = (0..TRIES).map(|number| format!("p{number}"));
-            let owned = |part: &String| Key::new(part.clone()).is_some_and(|key| shape.map.owner_of_key(&key) == *group);
+            let owned =
+                |part: &String| Key::new(part.clone()).is_some_and(|key| shape.map.owner_of_key(&key) == *group);
             parts.into_iter().find(owned).map(|part| (*group, part))
         };
         Streets { parts: shape.groups.iter().filter_map(|(group, _)| part(group)).collect() }

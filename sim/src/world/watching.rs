@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use drachma_protocol::ids::{GroupId, NodeId, Slot};
+use drachma_protocol::ledger::model::{Account, Posted};
 use drachma_protocol::ledger::operations::{Key, Operation, Reply, Scan, Value};
 use drachma_protocol::ledger::{Ledger, QueryState};
-use drachma_protocol::ledger::model::{Account, Posted};
 use drachma_protocol::message::operator::{AccountsCall, PageCall};
 use drachma_protocol::role::RoleKind;
 use drachma_protocol::txn::table::Row;

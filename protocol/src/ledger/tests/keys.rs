@@ -280,16 +280,13 @@ fn an_account_gives_what_it_gets_in_the_same_transaction() {
 fn a_scan_reads_its_part_in_order_and_says_where_to_go_on() {
     let mut world = World::new(G1);
     let map = genesis(G1, Limits::default()).map;
-    let part = (0..).map(|n| format!("p{n}")).find(|part| {
-        map.owner_of_key(&Key::new(part.clone()).expect("a key")) == G1
-    });
+    let part =
+        (0..).map(|n| format!("p{n}")).find(|part| map.owner_of_key(&Key::new(part.clone()).expect("a key")) == G1);
     let part = part.expect("some part is g1's");
     let key = |rest: &str| Key::new(format!("{part}{rest}")).expect("a key");
     let rows: Vec<Operation> = ["", "/b", "/a", "/c/d"].iter().map(|rest| put(&key(rest), rest)).collect();
     world.committed(&of(1, &rows));
-    let scan = |from: &str, to: Option<&str>, limit| {
-        Operation::Scan(Scan { from: key(from), to: to.map(key), limit })
-    };
+    let scan = |from: &str, to: Option<&str>, limit| Operation::Scan(Scan { from: key(from), to: to.map(key), limit });
     let found = |world: &mut World, scan: Operation| match world.committed(&of(9, &[scan])).remove(0) {
         Reply::Rows(Rows { rows, next }) => {
             let texts = rows.iter().map(|(_, value)| String::from_utf8_lossy(value.as_bytes()).into_owned());
@@ -401,7 +398,11 @@ fn l1_l2_a_prepare_waits_for_younger_ones_only_and_never_for_one_group_operation
     assert_eq!(voted(&g2.one(over(3, counter + 1).prepare())).0, VoteKind::Die);
     let elder = over(4, 1);
     assert!(votes(&g2.one(elder.prepare())).is_empty(), "older than all: it waits");
-    assert_eq!(voted(&g2.one(over(5, 3).prepare())).0, VoteKind::Die, "it is older than the holder, not than who waits");
+    assert_eq!(
+        voted(&g2.one(over(5, 3).prepare())).0,
+        VoteKind::Die,
+        "it is older than the holder, not than who waits"
+    );
     holder.commit(&mut g1, &mut g2, replies);
     assert!(!g2.holds_now(&x), "the elder is granted before the one-group operation");
     let outputs = g2.one(elder.resolve(Verdict::Abort, Vec::new()));
@@ -564,11 +565,8 @@ impl Driver {
             if !running.sent[place] {
                 continue;
             }
-            let command = if place == 0 {
-                over.decide(verdict, replies.clone())
-            } else {
-                over.resolve(verdict, values.clone())
-            };
+            let command =
+                if place == 0 { over.decide(verdict, replies.clone()) } else { over.resolve(verdict, values.clone()) };
             let outputs = self.world(group).one(command);
             self.take_votes(&outputs, |running| usize::from(running.over.participants[0] != group));
         }

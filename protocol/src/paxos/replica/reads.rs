@@ -8,8 +8,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::ids::{AccountId, Origin};
-use crate::ledger::{QueryState, ReadState};
 use crate::ledger::model::Account;
+use crate::ledger::{QueryState, ReadState};
 use crate::message::LocalMessage;
 use crate::message::client::{FenceCall, QueryCall, QueryDone, ReadDone, Refused, Response, SettledDone, Why};
 use crate::message::command::{Command, ReadCommand};

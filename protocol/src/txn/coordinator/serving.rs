@@ -12,11 +12,11 @@ use crate::ledger::model::{BATCH_LIMIT, Outcome, Reason, Transfer, TransferResul
 use crate::ledger::operations::{Action, Answered, Operation, REPLIES_LIMIT, Reply, Transaction};
 use crate::ledger::output::{TransactionResult, TxnOutput};
 use crate::ledger::records::Coordinated;
+use crate::ledger::{replies_of, swapped_of};
 use crate::message::client::{Refused, Response, Why};
 use crate::message::command::{Begin, ClientCommand, Command, CommandKind, Decide, Prepare, Resolve, Verdict};
 use crate::message::local::LocalMessage;
 use crate::message::txn::{Inquire, Redirect, Resolved, TxnMessage, Vote, VoteKind};
-use crate::ledger::{replies_of, swapped_of};
 use crate::placement::map::ShardMap;
 use crate::planted::{Bug, is_planted};
 use crate::role::{Address, Answers, Effect, Effects, RoleKind};
@@ -135,8 +135,7 @@ impl Serving {
             current.vote(0, vote);
         }
         self.load.add(&others);
-        let found =
-            Txn { action, age, participants, waiters: Vec::new(), tries: 0, due: None, current: Some(current) };
+        let found = Txn { action, age, participants, waiters: Vec::new(), tries: 0, due: None, current: Some(current) };
         assert!(self.txns.insert(txn, found).is_none(), "a transaction has one undecided attempt at most");
         self.settle(txn, cx);
         self.arm(txn, Some(cx.now));
@@ -273,7 +272,9 @@ impl Serving {
                     self.settle(txn, cx);
                 }
             }
-            TxnOutput::Voted { txn, attempt, coordinator, vote, counter, values } if coordinator == cx.desk.me.group => {
+            TxnOutput::Voted { txn, attempt, coordinator, vote, counter, values }
+                if coordinator == cx.desk.me.group =>
+            {
                 self.counter = self.counter.max(counter);
                 if self.trying(txn, attempt).is_some() {
                     self.take_vote(txn, 0, vote, values, cx);

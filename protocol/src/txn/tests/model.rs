@@ -75,8 +75,7 @@ impl Ledger {
         let vote = draw(rng);
         let deadline = time + deadline;
         let (values, verdict, swapped) = (Vec::new(), None, Vec::new());
-        let record =
-            Coordinated { txn, attempt, age, participants, action, deadline, vote, values, verdict, swapped };
+        let record = Coordinated { txn, attempt, age, participants, action, deadline, vote, values, verdict, swapped };
         self.records.insert((txn, attempt), (record, vote));
         let (coordinator, counter) = (group, age.counter);
         let voted = |vote| TxnOutput::Voted { txn, attempt, coordinator, vote, counter, values: Vec::new() };
@@ -150,7 +149,14 @@ impl Ledger {
                 (*vote, record.vote) = (Some(VoteKind::Yes), Some(VoteKind::Yes));
                 let (txn, attempt) = (record.txn, record.attempt);
                 let vote = VoteKind::Yes;
-                outputs.push(TxnOutput::Voted { txn, attempt, coordinator: group, vote, counter: 0, values: Vec::new() });
+                outputs.push(TxnOutput::Voted {
+                    txn,
+                    attempt,
+                    coordinator: group,
+                    vote,
+                    counter: 0,
+                    values: Vec::new(),
+                });
             }
         }
         for (txn, (attempt, yes)) in &mut self.held {

@@ -100,7 +100,7 @@ impl Try {
             attempt: self.attempt,
             age: Age::default(),
             participants: vec![G1, G2],
-            transfer: self.transfer,
+            action: self.transfer.into(),
             deadline: Span(1),
         })
     }
@@ -111,17 +111,17 @@ impl Try {
             attempt: self.attempt,
             age: Age::default(),
             participants: vec![G1, G2],
-            transfer: self.transfer,
+            action: self.transfer.into(),
             deadline: Span(1),
         })
     }
 
     fn decide(&self, verdict: Ending) -> Command {
-        Command::Decide(Decide { txn: self.txn(), attempt: self.attempt, verdict })
+        Command::Decide(Decide { txn: self.txn(), attempt: self.attempt, verdict, replies: Vec::new() })
     }
 
     fn resolve(&self, verdict: Ending) -> Command {
-        Command::Resolve(Resolve { txn: self.txn(), attempt: self.attempt, verdict })
+        Command::Resolve(Resolve { txn: self.txn(), attempt: self.attempt, verdict, values: Vec::new() })
     }
 
     fn forget(&self) -> Command {
