@@ -342,7 +342,7 @@ impl<'a> State<'a> {
         Ok(match Street::of(key) {
             Some(Street::List) => {
                 let bytes = value.map_or(&[][..], Value::as_bytes);
-                if !last.starts_with(bytes) || bytes.len() % TOKEN != 0 {
+                if !last.starts_with(bytes) || !bytes.len().is_multiple_of(TOKEN) {
                     return Err(format!("{key:?} never held {value:?}"));
                 }
                 Some((bytes.len() / TOKEN) as u64)
