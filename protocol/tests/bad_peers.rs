@@ -3,9 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use bytes::Bytes;
-use drachma_protocol::ids::{AccountId, Ballot, DirectoryId, Epoch, GroupId, NodeId, ReplicaId, Slot};
+use drachma_protocol::ids::{AccountId, Ballot, DirectoryId, Epoch, GroupId, NodeId, Origin, ReplicaId, Slot};
+use drachma_protocol::ledger::operations::{Key, Operation, Put, Value};
 use drachma_protocol::ledger::{Genesis, Limits};
 use drachma_protocol::log::record::Recovered;
+use drachma_protocol::message::client::{Call, QueryCall, Request, Response, Why};
 use drachma_protocol::message::command::{Content, Entry, FORMAT};
 use drachma_protocol::message::paxos::{Accept, ChosenEntries, PreCheckReply, Synchronise};
 use drachma_protocol::message::{Message, PaxosMessage};
@@ -54,6 +56,25 @@ fn synchronise(entries: Vec<Bytes>) -> PaxosMessage {
     let (from, start) = (Slot(0), Slot(0));
     let chosen = Slot(entries.len() as u64);
     PaxosMessage::Synchronise(Synchronise { ballot: BALLOT, from, start, entries, last: true, chosen, nonce: 0 })
+}
+
+#[test]
+fn a_query_that_writes_is_malformed_whoever_leads_and_confirmed_or_not() {
+    let key = Key::new("k").unwrap();
+    for confirmed in [false, true] {
+        let operations = vec![Operation::Put(Put { key: key.clone(), value: Value::from(1) })];
+        let call = Call::Query(QueryCall { operations, confirmed, deadline: Span(1), epoch: Epoch(1) });
+        let mut effects = Effects::new(Address { node: NodeId(1), group: GROUP, role: RoleKind::Replica });
+        let origin = Origin { connection: 1, correlation: 1 };
+        replica().step(Time(0), Input::Request { origin, request: Request { group: GROUP, call } }, &mut effects);
+        let answers: Vec<Response> = std::iter::from_fn(|| effects.pop())
+            .filter_map(|effect| match effect {
+                Effect::Reply { response, .. } => Some(response),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(answers, [Response::refused(Why::Malformed)]);
+    }
 }
 
 /// Bytes that no replica of this version could apply.

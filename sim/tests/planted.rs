@@ -32,6 +32,11 @@ const KNOWN: &[(Bug, u64)] = &[
     (Bug::ReceivedNotCounted, 0),
     (Bug::ReadAddsOutcomes, 1),
     (Bug::SessionRevived, 0),
+    (Bug::ScanUnlocked, 11),
+    (Bug::SwapValuesIgnored, 6),
+    (Bug::RepliesForgotten, 6),
+    (Bug::LocksNotHeld, 8),
+    (Bug::WrittenAtPrepare, 0),
 ];
 /// How many seeds from 0 on are tried where the known one shows nothing any more.
 const FEW: u64 = 8;

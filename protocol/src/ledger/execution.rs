@@ -165,8 +165,8 @@ impl Ledger {
         };
         let posts: Vec<Post> = transaction.operations.iter().enumerate().filter_map(post).collect();
         self.post_all(&posts);
-        for id in self.inner_transfers(transaction) {
-            self.register(&id);
+        for transfer in self.inner_transfers(transaction) {
+            self.register(&transfer);
         }
     }
 

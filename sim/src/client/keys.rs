@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use drachma_protocol::ids::{GroupId, TransferId, TxnId};
+use drachma_protocol::ids::{GroupId, Slot, TransferId, TxnId};
 use drachma_protocol::ledger::model::TransferResult;
 use drachma_protocol::ledger::operations::{
     Add, Condition, Key, KeyIs, Operation, Put, Reply, Scan, Swap, Transaction, Value,
@@ -477,7 +477,12 @@ impl Client {
         if gather.failed {
             return self.close_unit(now);
         }
-        if gather.round > 0 && is_quiet && (alone || gather.before == found) {
+        // The versions alone say that nothing has changed: that is what they are for.
+        let versions = |found: &Option<Vec<Found>>| -> Option<Vec<Slot>> {
+            found.as_ref().map(|found| found.iter().map(|found| found.version).collect())
+        };
+        let unchanged = versions(&gather.before) == versions(&found);
+        if gather.round > 0 && is_quiet && (alone || unchanged) {
             let replies: Vec<Reply> = found.into_iter().flatten().map(|found| found.reply).collect();
             for (operation, reply) in gather.operations.iter().zip(&replies) {
                 self.learn(operation, reply);

@@ -195,7 +195,8 @@ impl Replica {
         match request.call {
             Call::Operator(call) => self.on_operator(origin, call, effects),
             Call::Lookup(lookup) if self.serving.is_some() => self.on_lookup(origin, &lookup, effects),
-            Call::Query(query) if self.serving.is_some() && query.is_sound() => self.on_query(origin, query),
+            Call::Query(query) if !query.is_sound() => effects.reply(origin, Response::refused(Why::Malformed)),
+            Call::Query(query) if self.serving.is_some() => self.on_query(origin, query),
             Call::Lookup(_) | Call::Query(_) => effects.reply(origin, self.not_leader()),
             _ => effects.reply(origin, Response::refused(Why::Malformed)),
         }

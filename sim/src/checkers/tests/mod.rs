@@ -4,6 +4,7 @@
 mod clients;
 mod disks;
 mod groups;
+mod keys;
 mod orders;
 mod whole;
 
