@@ -18,7 +18,6 @@ use proptest::prelude::*;
 
 pub(crate) use client::{request, response};
 pub(crate) use group::{client_command, entry, paxos_message, txn_message};
-pub(crate) use operations::transaction;
 
 /// Numbers of every length on the wire.
 pub(crate) fn u64s() -> impl Strategy<Value = u64> {
