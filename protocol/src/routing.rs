@@ -19,12 +19,14 @@ struct Route {
     current: usize,
     // Nodes that have answered that they found no quorum, since the last good answer.
     no_quorum: BTreeSet<NodeId>,
+    // Nodes that have not answered, since the last good answer: whoever names them as leader knows less.
+    silent: BTreeSet<NodeId>,
 }
 
 impl Routes {
     /// The routes of a cluster.
     pub fn new(groups: impl IntoIterator<Item = (GroupId, Vec<NodeId>)>) -> Routes {
-        let route = |nodes| Route { nodes, current: 0, no_quorum: BTreeSet::new() };
+        let route = |nodes| Route { nodes, current: 0, no_quorum: BTreeSet::new(), silent: BTreeSet::new() };
         let groups = groups.into_iter().map(|(group, nodes)| (group, route(nodes))).collect();
         Routes { groups, down: BTreeSet::new() }
     }
@@ -51,15 +53,23 @@ impl Routes {
         if route.nodes.get(route.current) != Some(&from) {
             return; // Somebody else has been chosen meanwhile.
         }
-        let hinted = leader.filter(|node| *node != from && !self.down.contains(node));
+        let knows = |node: &NodeId| *node != from && !self.down.contains(node) && !route.silent.contains(node);
+        let hinted = leader.filter(knows);
         match hinted.and_then(|node| route.nodes.iter().position(|n| *n == node)) {
             Some(index) => route.current = index,
-            None => self.advance(group),
+            None => self.next(group),
         }
     }
 
     /// The node that is asked did not answer: ask the next.
     pub fn advance(&mut self, group: GroupId) {
+        if let Some(route) = self.groups.get_mut(&group) {
+            route.silent.extend(route.nodes.get(route.current).copied());
+        }
+        self.next(group);
+    }
+
+    fn next(&mut self, group: GroupId) {
         let Some(route) = self.groups.get_mut(&group) else { return };
         let count = route.nodes.len();
         let next = (1..=count).map(|step| (route.current + step) % count.max(1));
@@ -71,6 +81,7 @@ impl Routes {
     pub fn confirm(&mut self, group: GroupId, node: NodeId) {
         let Some(route) = self.groups.get_mut(&group) else { return };
         route.no_quorum.clear();
+        route.silent.clear();
         if let Some(index) = route.nodes.iter().position(|n| *n == node) {
             route.current = index;
         }
@@ -86,7 +97,7 @@ impl Routes {
         let lost: Vec<GroupId> =
             self.groups.keys().copied().filter(|group| self.target(*group) == Some(node)).collect();
         for group in lost {
-            self.advance(group);
+            self.next(group);
         }
     }
 
@@ -118,6 +129,19 @@ mod tests {
         routes.link(NodeId(1), false);
         routes.link(NodeId(3), false);
         assert_eq!(routes.target(g), Some(NodeId(2)));
+    }
+
+    #[test]
+    fn a_hint_to_a_silent_node_does_not_keep_anyone_from_the_others() {
+        let (mut routes, g) = (routes(), GroupId(1));
+        // Node 1 is silent, and node 2, which is cut off, still takes it for the leader; node 3 leads.
+        routes.advance(g);
+        assert_eq!(routes.target(g), Some(NodeId(2)));
+        routes.redirect(g, NodeId(2), Some(NodeId(1)), false);
+        assert_eq!(routes.target(g), Some(NodeId(3)));
+        routes.confirm(g, NodeId(3));
+        routes.redirect(g, NodeId(3), Some(NodeId(1)), false);
+        assert_eq!(routes.target(g), Some(NodeId(1)), "after a good answer hints count again");
     }
 
     #[test]
