@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from conftest import RealCluster
 
 import drachma
+from conftest import RealCluster
 from drachma import CreateResult, NewAccount, Outcome, Reason, Rejected, Transfer, new_id
 
 
