@@ -71,15 +71,19 @@ async def test_hellos(single: RealCluster) -> None:
         (encode_frame(Kind.HELLO, 0, hello() + b"\x00"), Refusal.MALFORMED),
         (encode_frame(Kind.REQUEST, 1, encode(m.Request, m.Request(0, m.MapCall(0)))), Refusal.MALFORMED),
         (frame_of(99, 0, b""), Refusal.MALFORMED),
-        (frame_of(1, 0, hello(), version=2), Refusal.MALFORMED),
         (frame_of(1, 0, hello(), flags=1), Refusal.MALFORMED),
         (encode_frame(Kind.HELLO, 0, hello(caller=1)), Refusal.STRANGER),
     ):
         kind, goodbye = await greeting(single, data)
         assert kind is Kind.GOODBYE, data.hex()
         assert goodbye.refusal is expected, data.hex()
-    kind, _ = await greeting(single, encode_frame(Kind.HELLO, 0, hello(1, 9)))
+    kind, welcome = await greeting(single, encode_frame(Kind.HELLO, 0, hello(1, 9)))
     assert kind is Kind.WELCOME
+    assert welcome.version == 1
+    # What versions the caller speaks is for the body of a hello to say, not for its header.
+    for version in (0, 2, 255):
+        kind, _ = await greeting(single, frame_of(1, 0, hello(), version=version))
+        assert kind is Kind.WELCOME
 
 
 async def test_a_first_frame_over_its_limit_is_too_large(single: RealCluster) -> None:
@@ -147,6 +151,7 @@ async def ask(connection: Connection, kind: CommandKind, body: bytes, count: int
 async def test_bodies_that_are_not_what_the_envelope_says(single: RealCluster) -> None:
     connection = await Connection.open(single.endpoints[0])
     one = encode(tuple[m.Transfer, ...], [m.Transfer(new_id(), 301, 302, 1)])
+    known = await ask(connection, CommandKind.REGISTER, encode(m.SessionId, new_id()), 1, sequence=0)
     for kind, body, count in (
         (CommandKind.TRANSFERS, one, 2),
         (CommandKind.TRANSFERS, one, 0),
@@ -158,7 +163,7 @@ async def test_bodies_that_are_not_what_the_envelope_says(single: RealCluster) -
         (CommandKind.REGISTER, b"\xc0", 1),
         (CommandKind.CREATE_ACCOUNTS, b"\x91\x94\x01\x01\x01\x10", 1),
     ):
-        session = m.Session(1, 1) if kind is CommandKind.CREATE_ACCOUNTS else None
+        session = known if kind is CommandKind.CREATE_ACCOUNTS else None
         sequence = 0 if kind is CommandKind.REGISTER else 1
         answer = await ask(connection, kind, body, count, session=session, sequence=sequence)
         assert isinstance(answer, m.Refused), (kind, body.hex(), count, answer)
