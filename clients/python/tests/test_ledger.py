@@ -134,14 +134,14 @@ async def test_a_sequence_number_outside_the_window_is_replaced(single: RealClus
     async with await drachma.connect(single.endpoints) as client:
         for _ in range(2):
             await client.create_accounts([NewAccount(new_id())])
-        old = client._sequence
-        client._sequence = iter(range(5_000, 5_001))  # type: ignore[assignment]
+        old = client._session_sequence
+        client._session_sequence = iter(range(5_000, 5_001))  # type: ignore[assignment]
         await client.create_accounts([NewAccount(new_id())])
         # Below the window; numbers are drawn anew until one is accepted.
-        client._sequence = iter([1, 5_001, 5_002])  # type: ignore[assignment]
+        client._session_sequence = iter([1, 5_001, 5_002])  # type: ignore[assignment]
         account = NewAccount(new_id())
         assert await client.create_accounts([account]) == [CreateResult.CREATED]
-        client._sequence = old
+        client._session_sequence = old
 
 
 async def test_another_cluster_is_refused(single: RealCluster, nine: RealCluster) -> None:

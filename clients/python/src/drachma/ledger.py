@@ -99,7 +99,9 @@ class Ledger(Cluster):
     def __init__(self, endpoints: Iterable[str], timeout: float | None) -> None:
         """Draws the id of this client's session."""
         super().__init__(endpoints, timeout)
+        # Commands of the session have a count of their own, so that its window is not left behind by transfers.
         self._sequence = itertools.count(1)
+        self._session_sequence = itertools.count(1)
         self._session_id = new_id()
         self._sessions: dict[int, Session] = {}
         self._registering: dict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -271,7 +273,7 @@ class Ledger(Cluster):
         while not isinstance(answer, CreatedDone):
             async with self._creating:
                 session = await self._session(group, deadline)
-                sequence, epoch = next(self._sequence), self.map.epoch
+                sequence, epoch = next(self._session_sequence), self.map.epoch
                 command = _Command(CommandKind.CREATE_ACCOUNTS, session, sequence, epoch, len(todo), body)
                 answer = await self.ask(group, command.call, deadline)
             if not isinstance(answer, Changed):
