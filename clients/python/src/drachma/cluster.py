@@ -77,6 +77,8 @@ class _Ask:
     denied: set[int] = field(default_factory=set)
     backoff: Backoff = field(default_factory=Backoff)
     silence: float = FIRST_SILENCE
+    # Whether it has a connection of its own: after a goodbye that blames one of the requests on a shared one.
+    alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -253,7 +255,9 @@ class Cluster:
         link = self._links[node]
         connection = link.connection
         copy: asyncio.Future[Any]
-        if connection is not None:
+        if ask.alone:
+            copy = asyncio.ensure_future(self._send_alone(ask, link))
+        elif connection is not None:
             copy = connection.send(ask.group, ask.call_of(ask.deadline.span()))
         else:
             copy = asyncio.ensure_future(self._open_and_send(ask, link))
@@ -263,6 +267,13 @@ class Cluster:
     async def _open_and_send(self, ask: _Ask, link: Link) -> Any:
         connection = await link.open(self.cluster)
         return await connection.send(ask.group, ask.call_of(ask.deadline.span()))
+
+    async def _send_alone(self, ask: _Ask, link: Link) -> Any:
+        connection = await Connection.open(link.address, self.cluster)
+        try:
+            return await connection.send(ask.group, ask.call_of(ask.deadline.span()))
+        finally:
+            connection.close()
 
     async def _pause(self, ask: _Ask, seconds: float) -> Any:
         """Waits, and returns an answer if one comes meanwhile, to an earlier copy."""
@@ -296,7 +307,10 @@ class Cluster:
         error = copy.exception()
         if error is not None:
             if isinstance(error, SaidGoodbye) and error.fault:
-                raise InvalidRequest(str(error)) from error
+                # Whose fault it was shows when each that was in flight is sent alone.
+                if ask.alone:
+                    raise InvalidRequest(str(error)) from error
+                ask.alone = True
             if isinstance(error, ConnectionLost):
                 return None
             raise error

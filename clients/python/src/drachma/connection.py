@@ -41,7 +41,8 @@ class Connection:
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._correlations = itertools.count(1)
         self._unsent: list[bytes] = []
-        self.heard = self._loop.time()
+        # When the last frame came; a welcome is no answer to anybody.
+        self.heard = float("-inf")
         # Since when something was asked and nothing heard.
         self._unheard: float | None = None
         self._watch: asyncio.TimerHandle | None = None

@@ -396,4 +396,9 @@ async def _all(parts: Iterable[Any]) -> None:
     if len(parts) == 1:
         await parts[0]
     elif parts:
-        await asyncio.gather(*parts)
+        tasks = [asyncio.ensure_future(part) for part in parts]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
