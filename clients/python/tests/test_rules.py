@@ -253,6 +253,22 @@ async def test_items_that_are_not_final_go_again_alone() -> None:
         ]
 
 
+async def test_any_number_of_tries() -> None:
+    asked = 0
+
+    def script(_node: int, _group: int, _call: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        return transferred() if asked > 1_500 else transferred((0, TransferResult.RETRY))
+
+    async with nodes(script) as (client, _):
+        longest, drachma.cluster.LONGEST_PAUSE = drachma.cluster.LONGEST_PAUSE, 0.0
+        try:
+            assert (await client.transfer(1, 2, 1, timeout=None)).committed
+        finally:
+            drachma.cluster.LONGEST_PAUSE = longest
+
+
 def keys(client: drachma.Client) -> tuple[bytes, bytes]:
     """A key of each group."""
     names = [b"key-%d" % number for number in range(20)]

@@ -176,26 +176,25 @@ class Ledger(Cluster):
         deadline: Deadline,
         backoff: Backoff,
     ) -> None:
-        """Sends one command; what is not final is split anew, after a pause."""
-        body = encode(tuple[Transfer, ...], todo.values())
-        sequence, epoch, count = next(self._sequence), self.map.epoch, len(todo)
-        try:
-            answer = await self.ask(
-                group, lambda span: ClientCommand(kind, None, sequence, span, epoch, count, body), deadline
-            )
-            left = todo
-            if isinstance(answer, Changed):
-                await self.changed(answer, group, deadline, backoff)
-            else:
-                left = self._take(answer, todo, results)
-                if not left:
-                    return
-                await self._after_items(answer, group, deadline, backoff)
-        except NotFinal as error:
-            for place, transfer in todo.items():
-                results.setdefault(place, Result(transfer.id, error))
-            return
-        await self._settle(left, results, deadline, backoff)
+        """Sends commands until all is final; what is not is split anew if there is a newer map."""
+        epoch = self.map.epoch
+        while todo and epoch == self.map.epoch:
+            body = encode(tuple[Transfer, ...], todo.values())
+            command = _Command(kind, None, next(self._sequence), epoch, len(todo), body)
+            try:
+                answer = await self.ask(group, command.call, deadline)
+                if isinstance(answer, Changed):
+                    await self.changed(answer, group, deadline, backoff)
+                    continue
+                todo = self._take(answer, todo, results)
+                if todo:
+                    await self._after_items(answer, group, deadline, backoff)
+            except NotFinal as error:
+                for place, transfer in todo.items():
+                    results[place] = Result(transfer.id, error)
+                return
+        if todo:
+            await self._settle(todo, results, deadline, backoff)
 
     def _take(self, answer: Any, todo: dict[int, Transfer], results: dict[int, Result]) -> dict[int, Transfer]:
         """Keeps what is final; returns the rest."""
@@ -284,7 +283,9 @@ class Ledger(Cluster):
                 await backoff.wait(deadline)
             elif answer.why is Why.MOVED:
                 await self.changed(answer, group, deadline, backoff)
-                return await self._create(todo, results, deadline, backoff)
+                if self.map.epoch != epoch:
+                    await self._create(todo, results, deadline, backoff)
+                    return
             else:
                 await backoff.wait(deadline)
         if not isinstance(answer, CreatedDone):
@@ -298,7 +299,6 @@ class Ledger(Cluster):
                 moved[place] = todo[place]
         if moved and await self.refresh_from(group):
             await self._create(moved, results, deadline, backoff)
-        return None
 
     async def _session(self, group: int, deadline: Deadline) -> Session:
         """This client's session in a group, registered when it is first needed."""
