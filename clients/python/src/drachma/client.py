@@ -1,0 +1,34 @@
+"""The client: one per process, shared by all of its tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from types import TracebackType
+
+from .store import Store
+
+
+class Client(Store):
+    """A client of one cluster. Use it as an asynchronous context manager, or `close` it."""
+
+    async def __aenter__(self) -> Client:
+        """The client itself."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Ends all connections."""
+        await self.close()
+
+
+async def connect(endpoints: str | Iterable[str], timeout: float | None = 10.0, cluster: int | None = None) -> Client:
+    """Finds a cluster by the addresses (`host:port`) of some of its nodes.
+
+    `timeout` is the deadline, in seconds, of every request that has none of its own; `None` is no deadline. With
+    `cluster`, the id of a cluster, no other cluster is accepted.
+    """
+    client = Client(endpoints.split(",") if isinstance(endpoints, str) else endpoints, timeout)
+    client.cluster = cluster
+    await client.start()
+    return client
