@@ -123,7 +123,7 @@ fn a_request_that_is_cut_off_or_has_a_rest_or_an_unknown_tag_is_malformed() {
         refused(&format!("{call:?} and more"), &[&body[..], &[0]].concat());
         // `[group, [tag, value]]`: a number in a longer form, another number of fields, tags that nobody knows.
         refused("a longer form", &[&[0x92, 0xcc, 1], &body[2..]].concat());
-        for (at, values) in [(0, [0x91u8, 0x93, 0x80, 0xc1]), (2, [0x91, 0x93, 0xa2, 0xc0]), (3, [0, 7, 0x7f, 0xff])] {
+        for (at, values) in [(0, [0x91u8, 0x93, 0x80, 0xc1]), (2, [0x91, 0x93, 0xa2, 0xc0]), (3, [0, 8, 0x7f, 0xff])] {
             for value in values {
                 let mut bad = body.clone();
                 bad[at] = value;
@@ -131,8 +131,8 @@ fn a_request_that_is_cut_off_or_has_a_rest_or_an_unknown_tag_is_malformed() {
             }
         }
     }
-    refused("unknown operator call", &[0x92, 1, 0x92, 6, 0x92, 12, 0x90]);
-    refused("a command of an unknown kind", &[0x92, 1, 0x92, 1, 0x97, 5, 0xc0, 1, 1, 1, 1, 0xc4, 0]);
+    refused("unknown operator call", &[0x92, 1, 0x92, 6, 0x92, 99, 0x90]);
+    refused("a command of an unknown kind", &[0x92, 1, 0x92, 1, 0x97, 99, 0xc0, 1, 1, 1, 1, 0xc4, 0]);
     // Announces four thousand million ids in nine bytes.
     refused("an endless array", &[0x92, 1, 0x92, 6, 0x92, 10, 0x91, 0xdd, 0xff, 0xff, 0xff, 0xff, 0x92, 1, 1]);
     refused("nested arrays", &[0x91; 4_000]);
