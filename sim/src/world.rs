@@ -95,6 +95,8 @@ pub struct World<'a> {
     voters: BTreeSet<(NodeId, GroupId)>,
     // Some group cannot come back, whoever is healed.
     hopeless: bool,
+    /// How many transfers and transactions had an answer when that was last looked at, and when.
+    progress: (usize, u64),
     // That it does not come to rest is no finding.
     patient: bool,
     // When it began.
@@ -174,6 +176,7 @@ impl<'a> World<'a> {
             healthy: BTreeSet::new(),
             voters: BTreeSet::new(),
             hopeless: false,
+            progress: (0, 0),
             patient: false,
             since: 0,
             checkers,

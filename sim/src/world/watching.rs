@@ -95,7 +95,7 @@ impl World<'_> {
     /// Whether everything has come to rest, or has not in time; then the checkers have had their last look.
     pub(super) fn is_over(&mut self) -> bool {
         let stuck = self.unrest();
-        if stuck.is_some() && self.now < self.since + self.swarm.safety + self.swarm.bound() {
+        if stuck.is_some() && self.is_within_bound() {
             return false;
         }
         for node in 0..self.nodes.len() {
@@ -113,6 +113,27 @@ impl World<'_> {
         let found = self.checkers.ask(|checker| checker.at_end(&end));
         self.check(found);
         true
+    }
+
+    /// Whether there is time left. What is left to do is finite, but may be much, one after the other: beyond the bound
+    /// there is another one as long as something gets its first answer within each.
+    fn is_within_bound(&mut self) -> bool {
+        let bound = self.swarm.bound();
+        if self.now < self.since + self.swarm.safety + bound {
+            return true;
+        }
+        if self.swarm.liveness.is_some() {
+            return false;
+        }
+        let (answered, at) = self.progress;
+        let history = &self.history;
+        let transfers = history.transfers.values().filter(|record| !record.answers.is_empty()).count();
+        let transactions = history.transactions.values().filter(|record| !record.answers.is_empty()).count();
+        if transfers + transactions > answered {
+            self.progress = (transfers + transactions, self.now);
+            return true;
+        }
+        self.now < at + bound
     }
 
     /// What is not at rest yet, among the healed.
