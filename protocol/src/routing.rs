@@ -19,7 +19,7 @@ struct Route {
     current: usize,
     // Nodes that have answered that they found no quorum, since the last good answer.
     no_quorum: BTreeSet<NodeId>,
-    // Nodes that have not answered, since the last good answer: whoever names them as leader knows less.
+    // Nodes that have not answered, since the last good answer or the last hint to them.
     silent: BTreeSet<NodeId>,
 }
 
@@ -53,7 +53,8 @@ impl Routes {
         if route.nodes.get(route.current) != Some(&from) {
             return; // Somebody else has been chosen meanwhile.
         }
-        let knows = |node: &NodeId| *node != from && !self.down.contains(node) && !route.silent.contains(node);
+        // A hint to a node that was silent is passed over once: whoever gives it may know less, or the node may be back.
+        let knows = |node: &NodeId| *node != from && !self.down.contains(node) && !route.silent.remove(node);
         let hinted = leader.filter(knows);
         match hinted.and_then(|node| route.nodes.iter().position(|n| *n == node)) {
             Some(index) => route.current = index,
@@ -139,6 +140,9 @@ mod tests {
         assert_eq!(routes.target(g), Some(NodeId(2)));
         routes.redirect(g, NodeId(2), Some(NodeId(1)), false);
         assert_eq!(routes.target(g), Some(NodeId(3)));
+        // Or node 1 leads, and is back: the next hint is followed.
+        routes.redirect(g, NodeId(3), Some(NodeId(1)), false);
+        assert_eq!(routes.target(g), Some(NodeId(1)));
         routes.confirm(g, NodeId(3));
         routes.redirect(g, NodeId(3), Some(NodeId(1)), false);
         assert_eq!(routes.target(g), Some(NodeId(1)), "after a good answer hints count again");
