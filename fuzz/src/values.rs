@@ -258,9 +258,7 @@ impl Draw<'_> {
                 ]);
                 TxnMessage::Vote(Vote { txn, attempt, group, vote, counter: self.number(), values: self.answers() })
             }
-            4 => {
-                TxnMessage::Resolve(Resolve { txn, attempt, verdict: self.verdict(), values: self.answers() })
-            }
+            4 => TxnMessage::Resolve(Resolve { txn, attempt, verdict: self.verdict(), values: self.answers() }),
             5 => TxnMessage::Resolved(Resolved { txn, attempt, group }),
             6 => TxnMessage::Inquire(Inquire { txn, attempt, group }),
             _ => {
