@@ -110,7 +110,7 @@ impl Router {
         let mut state = self.state();
         let served = state.confirmed.get(&group).is_some_and(|(leader, at)| *leader == node && *at >= sent);
         if !served && state.routes.target(group) == Some(node) {
-            state.routes.advance(group);
+            state.routes.unanswered(group);
         }
     }
 

@@ -58,19 +58,20 @@ impl Routes {
         let hinted = leader.filter(knows);
         match hinted.and_then(|node| route.nodes.iter().position(|n| *n == node)) {
             Some(index) => route.current = index,
-            None => self.next(group),
+            None => self.advance(group),
         }
     }
 
-    /// The node that is asked did not answer: ask the next.
-    pub fn advance(&mut self, group: GroupId) {
+    /// The node that is asked did not answer: ask the next, and pass over the next hint back to it.
+    pub fn unanswered(&mut self, group: GroupId) {
         if let Some(route) = self.groups.get_mut(&group) {
             route.silent.extend(route.nodes.get(route.current).copied());
         }
-        self.next(group);
+        self.advance(group);
     }
 
-    fn next(&mut self, group: GroupId) {
+    /// Ask the next node.
+    pub fn advance(&mut self, group: GroupId) {
         let Some(route) = self.groups.get_mut(&group) else { return };
         let count = route.nodes.len();
         let next = (1..=count).map(|step| (route.current + step) % count.max(1));
@@ -98,7 +99,7 @@ impl Routes {
         let lost: Vec<GroupId> =
             self.groups.keys().copied().filter(|group| self.target(*group) == Some(node)).collect();
         for group in lost {
-            self.next(group);
+            self.advance(group);
         }
     }
 
@@ -136,7 +137,7 @@ mod tests {
     fn a_hint_to_a_silent_node_does_not_keep_anyone_from_the_others() {
         let (mut routes, g) = (routes(), GroupId(1));
         // Node 1 is silent, and node 2, which is cut off, still takes it for the leader; node 3 leads.
-        routes.advance(g);
+        routes.unanswered(g);
         assert_eq!(routes.target(g), Some(NodeId(2)));
         routes.redirect(g, NodeId(2), Some(NodeId(1)), false);
         assert_eq!(routes.target(g), Some(NodeId(3)));

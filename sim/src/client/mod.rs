@@ -342,7 +342,7 @@ impl Client {
             // Only from the node that was asked: several requests that wait would else chase each other past the leader.
             let (group, asked) = (self.exchanges[number].group, self.exchanges[number].asked);
             if self.routes.target(group) == asked {
-                self.routes.advance(group);
+                self.routes.unanswered(group);
             }
         }
         if !self.rng.chance(50) || !self.narrow(now, number, history) {
