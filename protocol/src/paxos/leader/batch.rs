@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use crate::ids::{CommandRef, Origin, Slot};
 use crate::message::client::{Response, Why};
 use crate::message::command::{ClientCommand, Command, Fence};
-use crate::role::Effects;
+use crate::role::{Effect, Effects};
 use crate::time::{Span, Time};
 
 use super::clients::Waiting;
@@ -17,6 +17,8 @@ use super::pipeline::Leading;
 
 /// The bytes of one entry's commands; a larger command goes alone.
 const ENTRY_BYTES: usize = 1024 * 1024;
+/// So many commands that have expired are refused at once.
+const EXPIRED_SLICE: usize = 256;
 /// What the envelope of a command adds to its body, about.
 const ENVELOPE_BYTES: usize = 64;
 /// Bytes of clients' commands that may wait.
@@ -112,7 +114,7 @@ impl Leading {
     /// The commands of the next entry; nothing if none waits. Clients' commands that have expired are refused.
     pub(super) fn next_batch(&mut self, slot: Slot, now: Time, effects: &mut Effects) -> Option<Vec<Command>> {
         let mut commands = Vec::new();
-        let mut bytes = 0;
+        let (mut bytes, mut expired) = (0, 0);
         while let Some(command) = self.batch.internal.front() {
             if !commands.is_empty() && bytes + command.bytes() > ENTRY_BYTES {
                 break;
@@ -126,6 +128,11 @@ impl Leading {
             let waited = now.since(pending.arrived);
             if waited >= pending.deadline {
                 effects.reply(pending.origin, Response::refused(Why::Expired));
+                expired += 1;
+                if expired == EXPIRED_SLICE {
+                    effects.push(Effect::Again); // A leader that was paused may find thousands.
+                    break;
+                }
                 continue;
             }
             bytes += pending.command.bytes();
