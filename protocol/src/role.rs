@@ -14,6 +14,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use crate::ids::{GroupId, NodeId, Origin, Slot};
+use crate::ledger::image::Image;
 use crate::log::record::Record;
 use crate::message::client::{Request, Response};
 use crate::message::paxos::{Accepted, Promise};
@@ -81,6 +82,17 @@ pub enum Input {
         /// At least one entry, unless nothing is stored from `start` on.
         entries: Vec<Bytes>,
     },
+    /// The snapshot of [`Effect::Snapshot`] at this slot is durable.
+    Snapshotted(Slot),
+    /// The answer to [`Effect::ReadSnapshot`].
+    SnapshotRead {
+        /// Which snapshot.
+        slot: Slot,
+        /// Where the piece stands in it.
+        offset: u64,
+        /// Nothing if there is no such snapshot, no piece begins there, or it is damaged.
+        piece: Option<Bytes>,
+    },
     /// The connection to a node was made or lost.
     Link {
         /// The node.
@@ -120,6 +132,15 @@ pub enum Effect {
         until: Slot,
         /// About how many bytes at once.
         bytes: usize,
+    },
+    /// Write a snapshot, beside everything else and at a gentle pace; then [`Input::Snapshotted`]. At most one at a time.
+    Snapshot(Image),
+    /// Read a piece of a durable snapshot; then [`Input::SnapshotRead`]. Answers keep the order of the questions.
+    ReadSnapshot {
+        /// Which snapshot.
+        slot: Slot,
+        /// Where the piece stands in it.
+        offset: u64,
     },
     /// An answer to a client.
     Reply {
@@ -165,6 +186,7 @@ pub const EVENTS: &[&str] = &[
     "ignore_malformed",
     "ignore_misdirected",
     "ignore_short_sync",
+    "ignore_snapshot",
     "ignore_stranger",
     "ignore_take_over",
     "inquiry",
@@ -175,6 +197,10 @@ pub const EVENTS: &[&str] = &[
     "pre_check",
     "pre_check_failed",
     "serve",
+    "snapshot",
+    "snapshot_fetched",
+    "snapshot_gone",
+    "snapshot_installed",
     "stand",
     "step_down",
     "suspect",

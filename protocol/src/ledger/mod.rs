@@ -25,6 +25,7 @@ mod doubt;
 mod execution;
 mod footprint;
 mod ids;
+pub mod image;
 mod keys;
 mod locks;
 pub mod model;

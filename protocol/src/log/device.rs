@@ -1,7 +1,7 @@
 //! The disk, as the log needs it: files on a node, bytes in memory in the simulator.
 
 use super::index::Position;
-use crate::ids::GroupId;
+use crate::ids::{GroupId, Slot};
 
 /// Where a log keeps its bytes.
 ///
@@ -59,7 +59,19 @@ pub trait Device {
     /// If it is still there.
     fn remove(&mut self, segment: u32) -> Result<(), Self::Error>;
 
-    /// Makes durable which segments and promise files there are.
+    /// The snapshots that are whole, of all groups.
+    ///
+    /// # Errors
+    /// If the device refuses.
+    fn snapshots(&mut self) -> Result<Vec<(GroupId, Slot)>, Self::Error>;
+
+    /// Removes a snapshot; that is durable after [`sync_names`](Self::sync_names).
+    ///
+    /// # Errors
+    /// If it is still there.
+    fn remove_snapshot(&mut self, group: GroupId, slot: Slot) -> Result<(), Self::Error>;
+
+    /// Makes durable which segments, snapshots and promise files there are.
     ///
     /// # Errors
     /// If it may not be durable.
@@ -83,4 +95,41 @@ pub trait Device {
     /// # Errors
     /// If it may not be durable.
     fn sync_promise(&mut self, group: GroupId) -> Result<(), Self::Error>;
+}
+
+/// Where snapshots are written and read back, beside the log and at another pace. An error is final as with [`Device`].
+pub trait SnapshotDevice {
+    /// Why the device refused.
+    type Error;
+
+    /// Begins a snapshot in the place of an unfinished one of the same group, which goes.
+    ///
+    /// # Errors
+    /// If there is no room.
+    fn begin_snapshot(&mut self, group: GroupId, slot: Slot) -> Result<(), Self::Error>;
+
+    /// Adds bytes to the snapshot that was begun.
+    ///
+    /// # Errors
+    /// If there is no room.
+    fn append_snapshot(&mut self, group: GroupId, bytes: &[u8]) -> Result<(), Self::Error>;
+
+    /// The snapshot that was begun is whole: makes its bytes durable, then its name. Until then nobody finds it.
+    ///
+    /// # Errors
+    /// If it may not be durable.
+    fn finish_snapshot(&mut self, group: GroupId) -> Result<(), Self::Error>;
+
+    /// Fills `into` with bytes of a whole snapshot from `offset` on, and returns how many: fewer only where it ends, none
+    /// if there is no such snapshot.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    fn read_snapshot(
+        &mut self,
+        group: GroupId,
+        slot: Slot,
+        offset: u64,
+        into: &mut [u8],
+    ) -> Result<usize, Self::Error>;
 }

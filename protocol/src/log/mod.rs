@@ -53,6 +53,7 @@ mod reader;
 pub mod record;
 pub mod recover;
 pub mod segment;
+pub mod snapshot;
 pub mod state;
 pub mod store;
 pub mod writer;

@@ -21,8 +21,16 @@ pub enum Record {
     Chosen(Slot),
     /// The end of the log was doubtful when it was recovered; a `Synchronise` cures it.
     Doubt(Nothing),
+    /// What all records before add up to, the chosen entries aside. Every segment but the first begins with one for each
+    /// group, so that the segments before can go (hazard S30).
+    Base(BaseRecord),
+    /// The state after so many entries is in a durable snapshot. They are known to be chosen, and the log begins there:
+    /// entries below are not needed any more.
+    Snapshot(Slot),
 }
-wire_enum!(Record { 1 => Promise, 2 => Accept, 3 => Synchronise, 4 => Learn, 5 => Chosen, 6 => Doubt });
+wire_enum!(Record {
+    1 => Promise, 2 => Accept, 3 => Synchronise, 4 => Learn, 5 => Chosen, 6 => Doubt, 7 => Base, 8 => Snapshot,
+});
 
 /// See [`Record::Accept`].
 #[derive(Clone, Debug, PartialEq)]
@@ -61,9 +69,29 @@ pub struct LearnRecord {
 }
 wire_struct!(LearnRecord { start, entries });
 
+/// See [`Record::Base`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct BaseRecord {
+    /// The highest promise.
+    pub promise: Ballot,
+    /// Under what ballot the log was last accepted.
+    pub accepted: Ballot,
+    /// Where the log begins: the state before is in a snapshot.
+    pub start: Slot,
+    /// How much is known to be chosen.
+    pub chosen: Slot,
+    /// The entries from `chosen` on.
+    pub tail: Vec<Bytes>,
+    /// The log may have lost its end.
+    pub doubtful: bool,
+}
+wire_struct!(BaseRecord { promise, accepted, start, chosen, tail, doubtful });
+
 /// What recovery finds of one group.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Recovered {
+    /// Where the log begins: the state before is in the snapshot of this slot; at 0 there is none.
+    pub start: Slot,
     /// The highest promise.
     pub promise: Ballot,
     /// Under what ballot the log was last accepted.

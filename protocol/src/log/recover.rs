@@ -129,6 +129,12 @@ pub struct Recoverer {
     unsynced: Position,
     closed: bool,
     spare: Option<Spare>,
+    /// Groups of which no base was read yet: segments before the first that is there have gone.
+    unbased: BTreeSet<GroupId>,
+    /// Groups of which the current segment has a base.
+    bases: BTreeSet<GroupId>,
+    /// See [`Appender`].
+    based: BTreeSet<u32>,
 }
 
 impl Recoverer {
@@ -147,6 +153,9 @@ impl Recoverer {
             unsynced: Position { segment: 0, offset: 0 },
             closed: false,
             spare: None,
+            unbased: BTreeSet::new(),
+            bases: BTreeSet::new(),
+            based: BTreeSet::from([1]),
         }
     }
 
@@ -155,11 +164,9 @@ impl Recoverer {
     /// # Errors
     /// If the log is damaged.
     pub fn segment(&mut self, number: u32, bytes: &[u8]) -> Result<(), Damage> {
-        let expected = self.segment + 1;
-        if number != expected || self.spare.is_some() {
+        if let Some(spare) = self.spare {
             // A used segment never follows an unused one.
-            let missing = self.spare.map_or(expected, |spare| spare.segment);
-            return Err(Damage { segment: missing, offset: 0, flaw: Flaw::Missing });
+            return Err(Damage { segment: spare.segment, offset: 0, flaw: Flaw::Missing });
         }
         let damage = |offset: u32, flaw| Err(Damage { segment: number, offset: u64::from(offset), flaw });
         let header = match Header::decode(bytes) {
@@ -174,6 +181,9 @@ impl Recoverer {
             let (expected, found) = (u64::from(header.size), bytes.len() as u64);
             return Err(Damage { segment: number, offset: found, flaw: Flaw::Size { expected, found } });
         }
+        if number != self.segment + 1 {
+            self.begin_at(&header);
+        }
         let follows = match self.end {
             End::Continued => !header.doubtful,
             End::Zeros | End::Bad { .. } => header.doubtful,
@@ -187,9 +197,20 @@ impl Recoverer {
         if header.doubtful {
             self.groups.values_mut().for_each(GroupLog::doubt);
         }
+        self.bases.clear();
         (self.segment, self.size, self.offset) = (number, header.size, HEADER);
         self.unsynced = Position { segment: number, offset: HEADER };
         self.records(bytes)
+    }
+
+    /// Segments before this one have gone, or came back after others had gone: nothing of them is needed, or the end will
+    /// show that something is (hazard S30).
+    fn begin_at(&mut self, header: &Header) {
+        self.unbased = self.groups.keys().copied().collect();
+        self.groups.values_mut().for_each(|state| *state = GroupLog::default());
+        (self.sequence, self.chain, self.synced) = (header.sequence.saturating_sub(1), header.chain, 0);
+        self.end = if header.doubtful { End::Zeros } else { End::Continued };
+        self.based.clear();
     }
 
     /// A segment without a good header: was it never used?
@@ -199,7 +220,8 @@ impl Recoverer {
         // power cut tore, since it is synced before any record. What stands there instead of zeros does not matter. But a
         // good record in it means that it was used after all.
         let torn = self.end == End::Continued && bytes.len() >= HEADER as usize;
-        let unused = number > 1 && (blank || torn || self.end == End::Zeros);
+        let follows = self.segment > 0 && number == self.segment + 1;
+        let unused = follows && (blank || torn || self.end == End::Zeros);
         if !unused || (!blank && find_record(bytes, number, HEADER, |_| true)) {
             return Err(Damage { segment: number, offset: 0, flaw: Flaw::Header });
         }
@@ -243,11 +265,7 @@ impl Recoverer {
         let position = Position { segment: self.segment, offset: self.offset };
         if kind == Kind::Data {
             let record: Record = codec::from_slice(body)?;
-            let group = self.groups.get_mut(&head.group).ok_or(Flaw::Group(head.group))?;
-            match group.apply(&record, position) {
-                Err(_) if is_planted(Bug::DamagedRecordSkipped) => {}
-                applied => applied?,
-            }
+            self.apply(head.group, &record, position)?;
         }
         if head.synced > self.synced {
             self.unsynced = position;
@@ -255,6 +273,28 @@ impl Recoverer {
         (self.sequence, self.chain, self.synced) = (head.sequence, head.checksum, head.synced);
         self.closed = kind == Kind::Closed;
         Ok(kind)
+    }
+
+    fn apply(&mut self, id: GroupId, record: &Record, position: Position) -> Result<(), Flaw> {
+        let count = self.groups.len();
+        let group = self.groups.get_mut(&id).ok_or(Flaw::Group(id))?;
+        if let Record::Base(base) = record {
+            self.bases.insert(id);
+            if self.bases.len() == count {
+                self.based.insert(position.segment);
+            }
+            if self.unbased.remove(&id) {
+                *group = GroupLog::from_base(base, position);
+                return Ok(());
+            }
+        }
+        if self.unbased.contains(&id) {
+            return Ok(()); // Its base is still to come, and adds this up.
+        }
+        match group.apply(record, position) {
+            Err(_) if is_planted(Bug::DamagedRecordSkipped) => Ok(()),
+            applied => Ok(applied?),
+        }
     }
 
     /// Goes to the next record that is whole, if there is one: only for a planted bug.
@@ -299,6 +339,11 @@ impl Recoverer {
         if self.segment == 0 || (self.end == End::Continued && self.spare.is_none()) {
             return Err(Damage { segment: self.segment + 1, offset: 0, flaw: Flaw::Missing });
         }
+        // What a base says is in a snapshot is not needed; everything else is.
+        if !self.unbased.is_empty() || !self.groups.values().all(GroupLog::is_whole) {
+            let first = self.based.first().copied().unwrap_or(self.segment);
+            return Err(Damage { segment: first.saturating_sub(1).max(1), offset: 0, flaw: Flaw::Missing });
+        }
         let (room, doubtful) = match self.end {
             End::Zeros => (Room::Open, None),
             End::Continued => (Room::Continued, None),
@@ -320,6 +365,7 @@ impl Recoverer {
             groups: self.groups,
             buffer: Vec::new(),
             promised: BTreeSet::new(),
+            based: self.based,
         };
         Ok(Recovery { appender, doubtful, unsynced: self.unsynced, closed: self.closed, spare: self.spare })
     }

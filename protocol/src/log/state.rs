@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use super::index::{Index, Position};
-use super::record::{LearnRecord, Record, Recovered, SynchroniseRecord};
+use super::record::{BaseRecord, LearnRecord, Record, Recovered, SynchroniseRecord};
 use crate::ids::{Ballot, Slot};
 
 /// A record that cannot follow the ones before it.
@@ -16,11 +16,12 @@ pub struct Violation(pub &'static str);
 /// The durable state of a group: what its records so far add up to.
 ///
 /// - The log is `chosen` entries that are known to be chosen, then `tail`.
-/// - The index has a record for each of them.
+/// - The index has a record for each of them from `start` on: the state before is in a snapshot.
 #[derive(Clone, Debug, Default)]
 pub struct GroupLog {
     promise: Ballot,
     accepted: Ballot,
+    start: Slot,
     chosen: Slot,
     tail: VecDeque<Bytes>,
     doubtful: bool,
@@ -44,6 +45,8 @@ impl GroupLog {
             Record::Learn(learn) => self.learn(learn, position)?,
             Record::Chosen(chosen) => self.choose(*chosen)?,
             Record::Doubt(_) => self.doubtful = true,
+            Record::Base(base) => self.rebase(base, position)?,
+            Record::Snapshot(slot) => self.snapshot(*slot)?,
         }
         assert_eq!(self.index.len(), self.len(), "the index covers the log");
         Ok(())
@@ -73,6 +76,31 @@ impl GroupLog {
             record.entries[overlap..].iter().for_each(|entry| self.push(entry, position));
         }
         self.choose(record.start.plus(record.entries.len()))
+    }
+
+    /// What the records before add up to is said again: nothing changes but where it stands.
+    fn rebase(&mut self, base: &BaseRecord, position: Position) -> Result<(), Violation> {
+        let same = (self.accepted, self.start, self.chosen) == (base.accepted, base.start, base.chosen)
+            && self.doubtful == base.doubtful
+            && self.promise <= base.promise
+            && self.tail.iter().eq(&base.tail);
+        check(same, "what is said again is not what the records before add up to")?;
+        self.promise = base.promise;
+        self.index.truncate(self.chosen);
+        base.tail.iter().for_each(|_| self.index.push(position));
+        Ok(())
+    }
+
+    /// The log begins anew at `slot`. What was accepted from there on stays: if what lies below is not what was chosen,
+    /// it counts no more and no less than before.
+    fn snapshot(&mut self, slot: Slot) -> Result<(), Violation> {
+        check(slot >= self.start, "a snapshot is older than the one before")?;
+        let known = slot.distance_from(self.chosen).min(self.tail.len());
+        self.tail.drain(..known);
+        self.chosen = self.chosen.max(slot);
+        self.start = slot;
+        self.index.release(slot);
+        Ok(())
     }
 
     fn push(&mut self, entry: &Bytes, position: Position) {
@@ -122,9 +150,52 @@ impl GroupLog {
         self.index.get(slot)
     }
 
+    /// Where the log begins: entries below are not needed, the state before is in a snapshot.
+    pub fn start(&self) -> Slot {
+        self.start
+    }
+
+    /// Whether every entry is there that is needed.
+    pub fn is_whole(&self) -> bool {
+        self.index.start() <= self.start
+    }
+
+    /// The segment of the oldest entry that is needed, if there is any.
+    pub fn oldest(&self) -> Option<u32> {
+        self.index.get(self.start).map(|position| position.segment)
+    }
+
+    /// The state after a base: where the chosen entries are is not known.
+    pub fn from_base(base: &BaseRecord, position: Position) -> GroupLog {
+        let mut index = Index::starting_at(base.chosen);
+        base.tail.iter().for_each(|_| index.push(position));
+        GroupLog {
+            promise: base.promise,
+            accepted: base.accepted,
+            start: base.start,
+            chosen: base.chosen,
+            tail: base.tail.iter().cloned().collect(),
+            doubtful: base.doubtful,
+            index,
+        }
+    }
+
+    /// What all records so far add up to, the chosen entries aside.
+    pub fn base(&self) -> BaseRecord {
+        BaseRecord {
+            promise: self.promise,
+            accepted: self.accepted,
+            start: self.start,
+            chosen: self.chosen,
+            tail: self.tail.iter().cloned().collect(),
+            doubtful: self.doubtful,
+        }
+    }
+
     /// What a replica starts from.
     pub fn recovered(&self) -> Recovered {
         Recovered {
+            start: self.start,
             promise: self.promise,
             accepted: self.accepted,
             chosen: self.chosen,
@@ -144,7 +215,9 @@ pub fn entries(record: Record) -> Option<(Slot, Vec<Bytes>)> {
         Record::Accept(accept) => Some((accept.slot, vec![accept.entry])),
         Record::Synchronise(synchronise) => Some((synchronise.from, synchronise.entries)),
         Record::Learn(learn) => Some((learn.start, learn.entries)),
-        Record::Promise(_) | Record::Chosen(_) | Record::Doubt(_) => None,
+        // Only what was not chosen then stands there.
+        Record::Base(base) => Some((base.chosen, base.tail)),
+        Record::Promise(_) | Record::Chosen(_) | Record::Doubt(_) | Record::Snapshot(_) => None,
     }
 }
 

@@ -7,9 +7,13 @@
 //! - **Commit**: [`push`](Store::push) records, [`write`](Store::write) and [`sync`](Store::sync) the log, then
 //!   [`keep_promises`](Store::keep_promises): the second copy of a promise follows the first, so that no crash tears both.
 //! - **Roll**, as part of a push: the next segment exists before the old one says that it does; the old one is synced
-//!   before anything is written to the next; the header of the next is synced before any record.
+//!   before anything is written to the next; the header of the next is synced before any record. It begins with what all
+//!   records before add up to, a base of each group.
+//! - **Release**, as part of a sync: segments of which nothing is needed any more go, the oldest first, and with them the
+//!   snapshots that a newer one replaces (hazard S30). A crash may bring some back, in any choice: whoever opens the log
+//!   begins at the first segment from which on none is missing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
@@ -40,6 +44,9 @@ pub enum StoreError<E> {
     /// Both copies of a promise of this group may be lost (hazard S27).
     #[error("the promises of {0} are damaged, and so is the end of the log")]
     PromisesLost(GroupId),
+    /// The log of this group begins at a snapshot that is not there.
+    #[error("the snapshot of {0} at {1}, where its log begins, is missing")]
+    SnapshotMissing(GroupId, Slot),
 }
 
 impl<E> From<Damage> for StoreError<E> {
@@ -76,6 +83,10 @@ pub struct Store<D> {
     spare: Option<u32>,
     /// What a segment has at least, in bytes.
     segment_bytes: u32,
+    /// The first segment that may be there.
+    first: u32,
+    /// The snapshots that are there.
+    snapshots: BTreeSet<(GroupId, Slot)>,
 }
 
 /// What opening a log found.
@@ -113,12 +124,26 @@ impl<D: Device> Store<D> {
         let spare = take_spare(&mut device, recovery.spare).map_err(StoreError::Device)?;
         let promises = promises.into_iter().map(|(group, (slots, _))| (group, slots)).collect();
         let (appender, reader) = (recovery.appender, Reader::new());
-        let mut store = Store { device, appender, reader, promises, spare, segment_bytes };
-        if store.appender.is_ended() {
-            // A doubtful end is on record before anything else happens (hazard S28).
-            store.next_segment(HEADER + HEAD).and_then(|size| store.begin_segment(size)).map_err(StoreError::Device)?;
-        }
+        let first = device.segments().map_err(StoreError::Device)?.first().copied().unwrap_or(1);
+        let snapshots = recover_snapshots(&mut device, &appender)?;
+        let mut store = Store { device, appender, reader, promises, spare, segment_bytes, first, snapshots };
+        store.settle().map_err(StoreError::Device)?;
         Ok((store, found))
+    }
+
+    /// Sees to it that the log can go on from where it ends, and be read from there.
+    fn settle(&mut self) -> Result<(), D::Error> {
+        let least = self.appender.least_segment();
+        if self.appender.is_ended() {
+            // A doubtful end is on record before anything else happens (hazard S28).
+            let size = self.next_segment(least)?;
+            self.begin_segment(size)?;
+        } else if !self.appender.is_based() {
+            // A crash came between the header of this segment and its bases.
+            self.roll(least)?;
+        }
+        self.write()?;
+        self.sync()
     }
 
     /// Takes in a record. It is written when the segment is full or [`write`](Self::write) is called.
@@ -131,6 +156,9 @@ impl<D: Device> Store<D> {
     pub fn push(&mut self, group: GroupId, record: &Record) -> Result<(), D::Error> {
         while let Err(no_room) = self.appender.push(group, record) {
             self.roll(no_room.size)?;
+        }
+        if let Record::Snapshot(slot) = record {
+            self.snapshots.insert((group, *slot));
         }
         Ok(())
     }
@@ -156,7 +184,26 @@ impl<D: Device> Store<D> {
     pub fn sync(&mut self) -> Result<(), D::Error> {
         self.device.sync(self.appender.position().segment)?;
         self.appender.synced();
-        Ok(())
+        self.release()
+    }
+
+    /// Removes the segments and snapshots that nothing of what is durable needs any more.
+    fn release(&mut self) -> Result<(), D::Error> {
+        let oldest = self.appender.release();
+        let groups = self.appender.groups();
+        let old = |(group, slot): &(GroupId, Slot)| groups.get(group).is_none_or(|state| *slot < state.start());
+        let snapshots: Vec<(GroupId, Slot)> = self.snapshots.extract_if(.., old).collect();
+        if self.first >= oldest && snapshots.is_empty() {
+            return Ok(());
+        }
+        for (group, slot) in snapshots {
+            self.device.remove_snapshot(group, slot)?;
+        }
+        while self.first < oldest {
+            self.device.remove(self.first)?;
+            self.first += 1;
+        }
+        self.device.sync_names()
     }
 
     /// Whether all that was pushed is durable in the log.
@@ -345,6 +392,24 @@ fn recover_promises<D: Device>(
     }
     device.sync_names().map_err(StoreError::Device)?;
     Ok(promises)
+}
+
+/// The snapshots at which the logs begin. Others go: nobody knows yet, or any more, that they are there.
+fn recover_snapshots<D: Device>(
+    device: &mut D,
+    appender: &Appender,
+) -> Result<BTreeSet<(GroupId, Slot)>, StoreError<D::Error>> {
+    let groups = appender.groups().iter();
+    let needed = groups.map(|(group, state)| (*group, state.start())).filter(|(_, start)| *start > Slot(0));
+    let needed: BTreeSet<(GroupId, Slot)> = needed.collect();
+    let found: BTreeSet<_> = device.snapshots().map_err(StoreError::Device)?.into_iter().collect();
+    if let Some((group, slot)) = needed.difference(&found).next() {
+        return Err(StoreError::SnapshotMissing(*group, *slot));
+    }
+    for (group, slot) in found.difference(&needed) {
+        device.remove_snapshot(*group, *slot).map_err(StoreError::Device)?;
+    }
+    Ok(needed)
 }
 
 /// The size of the segment that was prepared, if it can be used.

@@ -55,6 +55,8 @@ pub struct Appender {
     pub(crate) groups: BTreeMap<GroupId, GroupLog>,
     pub(crate) buffer: Vec<u8>,
     pub(crate) promised: BTreeSet<GroupId>,
+    /// The segments from which on the log can be read alone: those that begin with a base of each group, and the first.
+    pub(crate) based: BTreeSet<u32>,
 }
 
 impl Appender {
@@ -101,25 +103,58 @@ impl Appender {
     }
 
     /// Goes on in the next segment, of `size` bytes, and returns its header. The header must be synced before anything
-    /// else is written there.
+    /// else is written there. What is pending then is what the records so far add up to: a base of each group.
     ///
     /// # Panics
     /// If the segment before was not ended, or not written and synced.
     pub fn begin_segment(&mut self, size: u32) -> Header {
         assert!(self.buffer.is_empty() && self.synced == self.sequence, "the segment before is on disk");
         assert!(self.room != Room::Open, "the segment before has its end");
-        assert!((HEADER + HEAD..=segment::MAX_SEGMENT).contains(&size), "a segment of {size} bytes");
+        assert!((self.least_segment()..=segment::MAX_SEGMENT).contains(&size), "a segment of {size} bytes");
         let doubtful = self.room == Room::Doubtful;
         self.segment = self.segment.checked_add(1).expect("2^32 segments are never written");
         (self.size, self.offset, self.room) = (size, HEADER, Room::Open);
-        Header {
-            owner: self.owner,
-            segment: self.segment,
-            size,
-            sequence: self.sequence + 1,
-            chain: self.chain,
-            doubtful,
+        let (sequence, chain) = (self.sequence + 1, self.chain);
+        self.push_bases();
+        Header { owner: self.owner, segment: self.segment, size, sequence, chain, doubtful }
+    }
+
+    /// Says again what the records so far add up to, so that the segments before this one can go.
+    ///
+    /// # Panics
+    /// If there is no room: a segment of [`least_segment`](Self::least_segment) has it when it is begun.
+    pub(crate) fn push_bases(&mut self) {
+        let bases: Vec<(GroupId, Record)> =
+            self.groups.iter().map(|(group, state)| (*group, Record::Base(state.base()))).collect();
+        for (group, base) in bases {
+            self.push(group, &base).expect("the size of a segment counts its bases");
         }
+        self.based.insert(self.segment);
+    }
+
+    /// The least size in bytes of a segment: one that its bases fit.
+    pub(crate) fn least_segment(&self) -> u32 {
+        let mut bytes = Vec::new();
+        let base = |state: &GroupLog| {
+            bytes.clear();
+            Record::Base(state.base()).encode(&mut bytes);
+            HEAD + bytes.len() as u32
+        };
+        HEADER + HEAD + self.groups.values().map(base).sum::<u32>()
+    }
+
+    /// The oldest segment that is needed: from there on everything is there that any group needs (hazard S30). Those
+    /// before may go, once everything is synced.
+    pub(crate) fn release(&mut self) -> u32 {
+        let needed = self.groups.values().filter_map(GroupLog::oldest).min().unwrap_or(self.segment);
+        let oldest = self.based.range(..=needed).next_back().copied().unwrap_or(1);
+        self.based.retain(|segment| *segment >= oldest);
+        oldest
+    }
+
+    /// Whether the current segment has a base of each group.
+    pub(crate) fn is_based(&self) -> bool {
+        self.based.contains(&self.segment)
     }
 
     fn append(
@@ -142,7 +177,7 @@ impl Appender {
         let room = if self.room == Room::Open { self.size - self.offset + reserve } else { 0 };
         if length + HEAD > room {
             self.buffer.truncate(start);
-            return Err(NoRoom { size: HEADER + length + HEAD });
+            return Err(NoRoom { size: self.least_segment() + length });
         }
         self.offset += length;
         self.sequence += 1;

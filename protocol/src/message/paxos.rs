@@ -42,11 +42,15 @@ pub enum PaxosMessage {
     ChosenEntries(ChosenEntries),
     /// Leader to the leader role of another node: lead instead of me.
     TakeOver(TakeOver),
+    /// Replica to replica: send me this piece of the snapshot.
+    FetchSnapshot(FetchSnapshot),
+    /// The answer; also to [`FetchChosen`], if what it asks for is in a snapshot only.
+    SnapshotPiece(SnapshotPiece),
 }
 wire_enum!(PaxosMessage {
     1 => PreCheck, 2 => PreCheckReply, 3 => Prepare, 4 => Promise, 5 => Synchronise, 6 => Accept, 7 => Accepted,
     8 => Commit, 9 => Heartbeat, 10 => HeartbeatAck, 11 => Refused, 12 => Missing, 13 => FetchChosen,
-    14 => ChosenEntries, 15 => TakeOver,
+    14 => ChosenEntries, 15 => TakeOver, 16 => FetchSnapshot, 17 => SnapshotPiece,
 });
 
 /// Have you lost the leader, too? A cut-off node that returns must not depose a healthy leader.
@@ -248,3 +252,25 @@ pub struct TakeOver {
     pub ballot: Ballot,
 }
 wire_struct!(TakeOver { ballot });
+
+/// Send me a piece of a snapshot.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct FetchSnapshot {
+    /// Which snapshot: the state after so many entries.
+    pub slot: Slot,
+    /// Where the piece stands in it, see [`crate::log::snapshot`].
+    pub offset: u64,
+}
+wire_struct!(FetchSnapshot { slot, offset });
+
+/// A piece of a snapshot.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SnapshotPiece {
+    /// Which snapshot.
+    pub slot: Slot,
+    /// Where the piece stands in it.
+    pub offset: u64,
+    /// The piece with its head; none says that there is such a snapshot, to be asked for.
+    pub piece: Bytes,
+}
+wire_struct!(SnapshotPiece { slot, offset, piece });

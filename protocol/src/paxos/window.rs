@@ -86,6 +86,20 @@ impl Window {
         self.chosen = self.chosen.max(chosen);
     }
 
+    /// Everything below `slot` is chosen and in a snapshot: what is here of it goes, what lies beyond stays.
+    pub(super) fn skip_to(&mut self, slot: Slot) {
+        while self.start < slot {
+            match self.entries.pop_front() {
+                Some(entry) => {
+                    self.bytes -= entry.len();
+                    self.start = self.start.next();
+                }
+                None => self.start = slot,
+            }
+        }
+        self.chosen = self.chosen.max(slot);
+    }
+
     /// Lets go of entries below `limit` until about `keep` bytes remain.
     pub(super) fn trim(&mut self, limit: Slot, keep: usize) {
         let limit = limit.min(self.chosen);
@@ -127,6 +141,17 @@ mod tests {
         assert_eq!((window.start(), window.get(Slot(5))), (Slot(6), None));
         window.trim(Slot(100), 0);
         assert_eq!(window.start(), Slot(7));
+    }
+
+    #[test]
+    fn a_snapshot_takes_the_place_of_what_lies_before_it_and_leaves_the_rest() {
+        for (slot, left, length) in [(6, 1, 7), (7, 0, 7), (9, 0, 9)] {
+            let mut window = Window::new(Slot(5), vec![entry(1), entry(2)]);
+            window.skip_to(Slot(slot));
+            window.skip_to(Slot(3));
+            assert_eq!((window.start(), window.chosen(), window.length()), (Slot(slot), Slot(slot), Slot(length)));
+            assert_eq!(window.bytes_from(Slot(0)), 2 * left);
+        }
     }
 
     #[test]

@@ -154,7 +154,9 @@ impl Role for Participant {
             Input::Request { .. }
             | Input::Message { message: Message::Paxos(_), .. }
             | Input::Persisted(_)
-            | Input::Fetched { .. } => {
+            | Input::Fetched { .. }
+            | Input::Snapshotted(_)
+            | Input::SnapshotRead { .. } => {
                 effects.trace("participant_ignored", || "an input of another role".to_owned());
             }
         }

@@ -29,11 +29,12 @@ impl Replica {
             // An entry costs at least one, so that a row of small ones ends the slice, too.
             budget = if done { budget.saturating_sub(self.ledger.last_work().max(1)) } else { 0 };
             if done {
-                self.on_entry_applied(&mut outputs, effects);
+                self.on_state(&mut outputs, effects);
             }
         }
         self.route(outputs, effects);
         self.serve_reads(effects);
+        self.take_snapshot(effects);
         self.trim();
         self.tell_leader(effects);
         let ready = self.ledger.is_busy() || !self.backlog.is_empty();
@@ -50,21 +51,23 @@ impl Replica {
         }
         if let Some(entry) = self.backlog.pop_front() {
             self.ledger.begin(slot, &entry);
+            self.snapshots.on_entry(entry.len());
             return true;
         }
         if let Some(entry) = self.log.get(slot) {
             self.ledger.begin(slot, entry);
+            self.snapshots.on_entry(entry.len());
             return true;
         }
-        if !self.fetches.iter().any(|fetch| matches!(fetch, Fetch::Apply)) {
-            self.fetches.push_back(Fetch::Apply);
+        if !self.fetches.contains(&Fetch::Apply(slot)) {
+            self.fetches.push_back(Fetch::Apply(slot));
             effects.push(Effect::Fetch { from: slot, until: self.log.start(), bytes: PART_BYTES });
         }
         false
     }
 
-    /// Sees whether the entry made this node the serving leader, or another one.
-    fn on_entry_applied(&mut self, outputs: &mut Vec<Output>, effects: &mut Effects) {
+    /// Sees whether the state makes this node the serving leader, or another one.
+    pub(super) fn on_state(&mut self, outputs: &mut Vec<Output>, effects: &mut Effects) {
         if !self.members_told
             && let Some(members) = self.ledger.members().map(<[_]>::to_vec)
         {

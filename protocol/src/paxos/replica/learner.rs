@@ -22,16 +22,16 @@ const KEEP_BYTES: usize = 4 * 1024 * 1024;
 /// This replica fetches what is chosen.
 #[derive(Clone, Debug)]
 pub(super) struct CatchUp {
-    from: NodeId,
+    pub(super) from: NodeId,
     target: Slot,
     pub(super) retry: Time,
 }
 
 /// Why entries are being read back from the disk. Answers come in the order of the questions.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Fetch {
-    /// To apply them.
-    Apply,
+    /// To apply them from this slot on.
+    Apply(Slot),
     /// For another replica.
     Serve(NodeId, Slot),
     /// For the command line.
@@ -50,6 +50,10 @@ impl Replica {
             self.send_chosen(node, fetch.from, entries, effects);
             return;
         }
+        if fetch.from < self.snapshots.start {
+            self.offer_snapshot(node, effects);
+            return;
+        }
         let pending = self.fetches.iter().any(|other| matches!(other, Fetch::Serve(asker, _) if *asker == node));
         if !pending {
             self.fetches.push_back(Fetch::Serve(node, fetch.from));
@@ -65,9 +69,11 @@ impl Replica {
     /// Entries came back from the disk.
     pub(super) fn on_fetched(&mut self, start: Slot, entries: Vec<Bytes>, effects: &mut Effects) {
         match self.fetches.pop_front() {
-            Some(Fetch::Apply) => {
+            // A snapshot came in between: it has these.
+            Some(Fetch::Apply(slot)) if slot < self.ledger.applied() => effects.push(Effect::Again),
+            Some(Fetch::Apply(slot)) => {
                 assert!(!entries.is_empty(), "what is chosen and not in memory is on disk");
-                assert_eq!(start, self.ledger.applied(), "fetched for the next slots");
+                assert!(start == slot && start == self.ledger.applied(), "fetched for the next slots");
                 self.backlog = entries.into();
                 effects.push(Effect::Again);
             }
@@ -105,6 +111,12 @@ impl Replica {
         }
         let Some(catch_up) = &mut self.catch_up else { return };
         catch_up.target = catch_up.target.max(message.chosen);
+        self.go_on_catching_up(effects);
+    }
+
+    /// Asks for the next page, until everything is there.
+    pub(super) fn go_on_catching_up(&mut self, effects: &mut Effects) {
+        let Some(catch_up) = &self.catch_up else { return };
         if self.log.chosen() < catch_up.target {
             let from = catch_up.from;
             self.request_chosen(from, effects);
@@ -142,10 +154,15 @@ impl Replica {
         self.request_chosen(from, effects);
     }
 
-    fn request_chosen(&mut self, from: NodeId, effects: &mut Effects) {
+    /// The answer that is waited for takes its time.
+    pub(super) fn put_off_catch_up(&mut self) {
         if let Some(catch_up) = &mut self.catch_up {
             catch_up.retry = self.now + RETRY;
         }
+    }
+
+    fn request_chosen(&mut self, from: NodeId, effects: &mut Effects) {
+        self.put_off_catch_up();
         let fetch = FetchChosen { from: self.log.chosen() };
         effects.send_paxos(from, RoleKind::Replica, PaxosMessage::FetchChosen(fetch));
     }
@@ -161,6 +178,11 @@ impl Replica {
             return;
         }
         effects.timer("replica/catch_up");
+        let from = catch_up.from;
+        if self.retry_snapshot(from, effects) {
+            return;
+        }
+        let Some(catch_up) = &mut self.catch_up else { return };
         let others: Vec<NodeId> = self.config.nodes.iter().copied().filter(|node| *node != self.config.node).collect();
         let index = others.iter().position(|node| *node == catch_up.from).map_or(0, |index| index + 1);
         let Some(next) = others.get(index % others.len().max(1)).copied() else { return };

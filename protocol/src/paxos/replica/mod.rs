@@ -1,8 +1,8 @@
 //! The replica: acceptor and learner of a group's log, and keeper of its state machine.
 //!
 //! [`acceptor`] answers candidates and leaders, [`learner`] fetches what is chosen from others and hands it out,
-//! [`apply`] runs the ledger in slices, [`reads`] serves reads that the leader has confirmed, [`operator`] answers the
-//! command line.
+//! [`apply`] runs the ledger in slices, [`snapshot`] bounds the log, [`reads`] serves reads that the leader has confirmed,
+//! [`operator`] answers the command line.
 
 mod acceptor;
 mod apply;
@@ -11,6 +11,7 @@ mod operator;
 #[cfg(feature = "planted")]
 mod planted;
 mod reads;
+mod snapshot;
 
 use std::collections::VecDeque;
 
@@ -39,6 +40,8 @@ pub struct ReplicaConfig {
     pub directory: DirectoryId,
     /// What the group begins with.
     pub genesis: Genesis,
+    /// A snapshot is taken when about so many bytes of entries were applied since the last one.
+    pub snapshot_every: u64,
     /// For the hash tables of the ledger, and to tell this life of the replica from an earlier one: another one at each
     /// start.
     pub seed: u64,
@@ -74,6 +77,7 @@ pub struct Replica {
     // Entries that were read back, to be applied next.
     backlog: VecDeque<bytes::Bytes>,
     ledger: Ledger,
+    snapshots: snapshot::Snapshots,
     members_told: bool,
     // The own ballot whose first entry is the last one applied: outputs go to the roles of this node.
     serving: Option<Ballot>,
@@ -95,11 +99,15 @@ impl Replica {
         Replica::with_ledger(config, recovered, ledger)
     }
 
-    /// As [`Replica::new`], with the ledger that the group begins with: a model checker keeps many replicas, and wants
-    /// a small one.
+    /// As [`Replica::new`], with the state at which the log begins: that of the snapshot, if there is one. A model checker
+    /// keeps many replicas, and wants a small one.
+    ///
+    /// # Panics
+    /// If the state is another one.
     pub fn with_ledger(config: ReplicaConfig, recovered: Recovered, ledger: Ledger) -> Replica {
         let me = replica_on(&config.nodes, config.node);
         assert!(recovered.accepted <= recovered.promise, "a log is accepted under a promised ballot");
+        assert_eq!(ledger.applied(), recovered.start, "the log goes on where the state ends");
         let log = Window::new(recovered.chosen, recovered.tail);
         Replica {
             me,
@@ -119,6 +127,7 @@ impl Replica {
             fetches: VecDeque::new(),
             backlog: VecDeque::new(),
             ledger,
+            snapshots: snapshot::Snapshots::starting_at(recovered.start),
             members_told: false,
             serving: None,
             hint: Follow { leader: None, no_quorum: false },
@@ -176,6 +185,8 @@ impl Replica {
             PaxosMessage::Heartbeat(heartbeat) => self.on_heartbeat(from.node, heartbeat, effects),
             PaxosMessage::FetchChosen(fetch) => self.on_fetch_chosen(from.node, &fetch, effects),
             PaxosMessage::ChosenEntries(chosen) => self.on_chosen_entries(from.node, chosen, effects),
+            PaxosMessage::FetchSnapshot(fetch) => self.on_fetch_snapshot(from.node, &fetch, effects),
+            PaxosMessage::SnapshotPiece(piece) => self.on_snapshot_piece(from.node, &piece, effects),
             other => effects.trace("ignore_misdirected", || other.kind().to_owned()),
         }
     }
@@ -238,6 +249,8 @@ impl Role for Replica {
             Input::Request { origin, request } => self.on_request(origin, request, effects),
             Input::Persisted(token) => self.on_persisted(token, effects),
             Input::Fetched { start, entries } => self.on_fetched(start, entries, effects),
+            Input::Snapshotted(slot) => self.on_snapshotted(slot, effects),
+            Input::SnapshotRead { slot, offset, piece } => self.on_snapshot_read(slot, offset, piece, effects),
             Input::Link { node, up } => self.on_link(node, up, effects),
             Input::Timer => self.on_timer(effects),
             Input::Turn => self.on_turn(effects),

@@ -48,9 +48,11 @@ impl Replica {
     }
 
     fn on_log(&mut self, origin: Origin, call: PageCall, effects: &mut Effects) {
-        let (from, chosen) = (Slot(call.from), self.log.chosen());
+        // What lies before is in a snapshot, and not an entry any more.
+        let first = self.snapshots.start.min(self.log.start());
+        let (from, chosen) = (Slot(call.from).max(first), self.log.chosen());
         // Both numbers are the caller's: together they may be beyond everything.
-        let until = chosen.min(Slot(call.from.saturating_add(u64::from(call.limit))));
+        let until = chosen.min(Slot(from.0.saturating_add(u64::from(call.limit))));
         if from >= until {
             self.show_log(origin, from, Vec::new(), effects);
         } else if from >= self.log.start() {
