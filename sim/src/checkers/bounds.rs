@@ -22,6 +22,8 @@ const WINDOW: u64 = 8;
 const MESSAGES: u64 = 12;
 /// Bytes of log per piece of work and replica.
 const BYTES: u64 = 1_500;
+/// How often what a request says stands in the log of a replica: in a transaction's begin, its prepare and its tries.
+const COPIES: u64 = 6;
 /// Records of a log per piece of work and replica.
 const RECORDS: u64 = 6;
 /// Work that nobody asked for: elections, the first entries of leaders.
@@ -48,6 +50,8 @@ struct Counted {
     work: u64,
     // Copies of requests and of the transfers in them.
     volume: u64,
+    // Bytes of requests.
+    asked: u64,
     // Messages that work brings, and those that time brings.
     messages: u64,
     by_time: u64,
@@ -67,7 +71,7 @@ impl Bounds {
             ("messages", seen.messages, MESSAGES * n * work + WINDOW * members * again),
             // A round of heartbeats for each read and beat; in an election everybody asks everybody.
             ("messages that time brings", seen.by_time, 4 * n * work + 4 * members * (beats + n * again)),
-            ("bytes of log", seen.bytes, BYTES * n * volume * if self.calm { 1 } else { 3 }),
+            ("bytes of log", seen.bytes, n * (BYTES * volume + COPIES * seen.asked) * if self.calm { 1 } else { 3 }),
             ("records of log", seen.records, RECORDS * n * volume + members * again),
         ];
         match kinds.into_iter().find(|(_, count, most)| count > most) {
@@ -93,10 +97,13 @@ impl Checker for Bounds {
     }
 
     fn on_request(&mut self, _client: u32, request: &Request) -> Verdict {
-        let (transfers, is_transaction) = match &request.call {
-            Call::Command(command) => (u64::from(command.count), command.kind.is_coordinated()),
-            _ => (0, false),
+        let (transfers, is_transaction, bytes) = match &request.call {
+            Call::Command(command) => {
+                (u64::from(command.count), command.kind.is_coordinated(), command.body.len() as u64)
+            }
+            _ => (0, false, 0),
         };
+        self.seen.asked += bytes;
         self.seen.volume += 1 + transfers;
         self.seen.work += 1 + if is_transaction { transfers } else { 0 };
         Ok(())

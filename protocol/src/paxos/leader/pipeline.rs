@@ -122,6 +122,12 @@ impl Leading {
         lengths.get(quorum.size() - 1).copied().unwrap_or_default()
     }
 
+    /// Bytes of entries from `slot` on that are chosen, as far as they are in memory.
+    fn chosen_beyond(&self, slot: Slot) -> usize {
+        let chosen = self.log.chosen();
+        self.log.bytes_from(slot.min(chosen)) - self.log.bytes_from(chosen)
+    }
+
     /// The group's log time as this leader advances it: by its monotonic clock from the last applied value.
     pub(super) fn log_time(&self, now: Time) -> LogTime {
         self.serving.map_or(LogTime(0), |(time, since)| time + now.since(since))
@@ -177,12 +183,14 @@ impl Leader {
         Bytes::from(to_vec(&Entry { format: FORMAT, time, wall, content }))
     }
 
-    /// A replica that has promised is synchronised; one that lacks too much learns what is chosen first.
+    /// A replica that has promised is synchronised; one that lacks much learns what is chosen first, page by page, so that
+    /// a synchronisation is not much more than what is in flight.
     fn welcome(&mut self, node: NodeId, chosen: Slot, nonce: u64, effects: &mut Effects) {
         let State::Leading(leading) = &mut self.state else { return };
+        let lacks_much = chosen < leading.log.start() || leading.chosen_beyond(chosen) > PART_BYTES;
         let Some(peer) = leading.peers.get_mut(&node) else { return };
         peer.promised = true;
-        if chosen < leading.log.start() {
+        if lacks_much {
             self.hint_chosen(node, chosen, effects);
             return;
         }
