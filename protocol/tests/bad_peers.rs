@@ -30,6 +30,7 @@ fn replica() -> Replica {
         nodes: vec![NodeId(1), NodeId(2), NodeId(3)],
         directory: DirectoryId(1),
         genesis,
+        snapshot_every: u64::MAX,
         seed: 7,
     };
     Replica::new(config, Recovered { promise: BALLOT, ..Recovered::default() })
