@@ -31,6 +31,7 @@ fn replica() -> Replica {
         directory: DirectoryId(1),
         genesis,
         snapshot_every: u64::MAX,
+        parts: 16,
         seed: 7,
     };
     Replica::new(config, Recovered { promise: BALLOT, ..Recovered::default() })

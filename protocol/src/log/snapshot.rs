@@ -21,12 +21,14 @@
 //! A chunk says where it stands, so it can be read, sent and checked by itself: whoever fetches a snapshot asks for the
 //! next by its offset, from anybody who has the same snapshot.
 
+use std::fmt;
+
 use bytes::Bytes;
 
 use super::device::SnapshotDevice;
 use super::segment;
 use crate::ids::{ClusterId, GroupId, Slot};
-use crate::ledger::image::{Image, ImageEncoder, ImageError, ImageLoader};
+use crate::ledger::image::{CHUNK_LIMIT, Image, ImageEncoder, ImageError, ImageLoader};
 use crate::ledger::{Genesis, Ledger};
 
 /// The version of this format.
@@ -35,8 +37,6 @@ pub const VERSION: u16 = 1;
 pub const HEADER: u64 = 64;
 /// The size of a chunk's head in bytes.
 pub const HEAD: usize = 24;
-/// The most bytes of a chunk before compression: the largest row alone, with room to spare.
-pub const CHUNK_LIMIT: usize = 1 << 20;
 
 const MAGIC: [u8; 8] = *b"DRACHSNP";
 
@@ -84,7 +84,6 @@ impl Name {
 }
 
 /// Turns an image into the bytes of a snapshot, a piece at a time.
-#[derive(Debug)]
 pub struct Writer {
     header: Option<Vec<u8>>,
     image: Option<ImageEncoder>,
@@ -152,7 +151,8 @@ fn claimed(head: &[u8]) -> Option<usize> {
 /// If the bytes are not one: they may come from a disk or from a peer.
 pub fn decode(offset: u64, bytes: &[u8]) -> Result<Chunk, SnapshotError> {
     let bad = || SnapshotError::Chunk(offset);
-    let field = |at: usize| bytes.get(at..at + 4).and_then(|field| field.first_chunk()).copied().map(u32::from_be_bytes);
+    let field =
+        |at: usize| bytes.get(at..at + 4).and_then(|field| field.first_chunk()).copied().map(u32::from_be_bytes);
     let place = bytes.get(16..24).and_then(|field| field.first_chunk()).copied().map(u64::from_be_bytes);
     let length = field(8).ok_or_else(bad)? as usize;
     let whole = claimed(bytes) == Some(bytes.len()) && place == Some(offset) && length <= CHUNK_LIMIT;
@@ -198,22 +198,21 @@ pub enum LoadError<E> {
     Snapshot(#[from] SnapshotError),
 }
 
-/// Loads the state that a whole snapshot holds.
+/// Loads the state that a whole snapshot holds, into a ledger as [`Ledger::with_parts`] makes it.
 ///
 /// # Errors
 /// If it is damaged, or the device refuses.
 pub fn load<D: SnapshotDevice>(
     device: &mut D,
     name: Name,
-    seed: u64,
-    genesis: &Genesis,
+    (seed, genesis, parts): (u64, &Genesis, usize),
 ) -> Result<Ledger, LoadError<D::Error>> {
     let mut header = vec![0; HEADER as usize];
     let read = device.read_snapshot(name.group, name.slot, 0, &mut header).map_err(LoadError::Device)?;
     if read < header.len() || header != name.header() {
         return Err(SnapshotError::Header.into());
     }
-    let mut loader = Loader::new(name.slot, seed, genesis);
+    let mut loader = Loader::new(name.slot, seed, genesis, parts);
     loop {
         let chunk = read_at(device, name, loader.offset())?;
         if let Some(ledger) = loader.push(&chunk)? {
@@ -228,7 +227,7 @@ fn read_at<D: SnapshotDevice>(device: &mut D, name: Name, offset: u64) -> Result
 }
 
 /// Makes a state of chunks, one after the other.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Loader {
     slot: Slot,
     offset: u64,
@@ -236,9 +235,9 @@ pub struct Loader {
 }
 
 impl Loader {
-    /// Nothing yet of the snapshot at `slot`. `seed` is for the hash tables.
-    pub fn new(slot: Slot, seed: u64, genesis: &Genesis) -> Loader {
-        Loader { slot, offset: HEADER, loader: Some(ImageLoader::new(seed, genesis)) }
+    /// Nothing yet of the snapshot at `slot`. `seed` and `parts` are for the hash tables, as in [`Ledger::with_parts`].
+    pub fn new(slot: Slot, seed: u64, genesis: &Genesis, parts: usize) -> Loader {
+        Loader { slot, offset: HEADER, loader: Some(ImageLoader::with_parts(seed, genesis, parts)) }
     }
 
     /// Where the next chunk stands.
@@ -270,5 +269,11 @@ impl Loader {
         }
         self.offset += bytes.len() as u64;
         Ok(None)
+    }
+}
+
+impl fmt::Debug for Loader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Loader").field("slot", &self.slot).field("offset", &self.offset).finish_non_exhaustive()
     }
 }

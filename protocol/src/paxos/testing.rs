@@ -18,7 +18,7 @@
 //! | `link NODE down`, `link NODE up` | the others see the connection to it break, or come back |
 //! | `transfer NODE ID`, `read NODE ACCOUNT` | a client's request at that node |
 //! | `move NODE [NODE]` | an operator asks the first to have the second lead, or any other |
-//! | `snapshots BYTES` | from the next start on, replicas take snapshots after so many bytes of entries |
+//! | `snapshots BYTES` | replicas take snapshots after so many bytes of entries; second line |
 //! | `damage` | the next piece of a snapshot that is delivered is damaged |
 //! | `quiet`, `loud` | stops and starts the trace |
 //! | `state` | shows every node |
@@ -30,8 +30,8 @@ use bytes::Bytes;
 use super::{Leader, LeaderConfig, Replica, ReplicaConfig};
 use crate::golden;
 use crate::ids::{AccountId, ClusterId, DirectoryId, Epoch, GroupId, NodeId, Origin, Slot, TransferId};
-use crate::ledger::model::Transfer;
 use crate::ledger::image::Image;
+use crate::ledger::model::Transfer;
 use crate::ledger::{Genesis, Ledger, Limits};
 use crate::log::record::{Record, Recovered};
 use crate::log::snapshot;
@@ -153,7 +153,7 @@ impl Disk {
     }
 
     fn load(&self, slot: Slot, seed: u64) -> Ledger {
-        let mut loader = snapshot::Loader::new(slot, seed, &genesis());
+        let mut loader = snapshot::Loader::new(slot, seed, &genesis(), 16);
         let pieces = self.snapshots.get(&slot).expect("a snapshot is durable before its record");
         let mut pieces = pieces.iter().skip(1);
         loop {
@@ -459,7 +459,11 @@ impl Group {
                 let call = HandOverCall { target: words.get(2).map(|_| node(2)) };
                 self.request(node(1), Call::Operator(OperatorCall::HandOver(call)));
             }
-            "snapshots" => self.snapshot_every = words[1].parse().expect("`snapshots BYTES`"),
+            "snapshots" => {
+                self.snapshot_every = words[1].parse().expect("`snapshots BYTES`");
+                let all: Vec<NodeId> = self.nodes.keys().copied().collect();
+                all.into_iter().for_each(|node| self.start(node));
+            }
             "damage" => self.damage = true,
             "quiet" => self.quiet = true,
             "loud" => self.quiet = false,
@@ -520,8 +524,11 @@ fn boot(node: NodeId, all: &[NodeId], disk: &mut Disk, snapshot_every: u64) -> (
     disk.starts += 1;
     let seed = u64::from(node.0) + 100 * disk.starts;
     let promise = recovered.promise;
-    let ledger =
-        if recovered.start > Slot(0) { disk.load(recovered.start, seed) } else { Ledger::new(seed, &genesis()) };
+    let ledger = if recovered.start > Slot(0) {
+        disk.load(recovered.start, seed)
+    } else {
+        Ledger::with_parts(seed, &genesis(), 16)
+    };
     let replica = ReplicaConfig {
         node,
         group: GROUP,
@@ -529,6 +536,7 @@ fn boot(node: NodeId, all: &[NodeId], disk: &mut Disk, snapshot_every: u64) -> (
         directory,
         genesis: genesis(),
         snapshot_every,
+        parts: 16,
         seed,
     };
     let leader = LeaderConfig {
