@@ -117,6 +117,25 @@ impl Writer {
     }
 }
 
+/// Writes the snapshot of an image at once.
+///
+/// # Errors
+/// If the device refuses.
+pub fn write<D: SnapshotDevice>(
+    device: &mut D,
+    cluster: ClusterId,
+    group: GroupId,
+    image: Image,
+) -> Result<(), D::Error> {
+    let slot = image.slot();
+    let mut writer = Writer::new(cluster, group, image);
+    device.begin_snapshot(group)?;
+    while let Some(piece) = writer.next_piece() {
+        device.append_snapshot(group, &piece)?;
+    }
+    device.finish_snapshot(group, slot)
+}
+
 fn chunk_of(offset: u64, count: u32, compressed: &[u8], length: usize) -> Vec<u8> {
     assert!(length <= CHUNK_LIMIT, "a chunk of {length} bytes");
     let mut out = vec![0; 4];
