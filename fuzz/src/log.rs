@@ -133,6 +133,16 @@ impl Log {
         let mut segment = header.encode();
         segment.resize(header.size as usize, 0);
         self.disk.push(segment);
+        let mut from = Position { segment: header.segment, offset: HEADER };
+        for _ in GROUPS {
+            let pending = self.appender.pending();
+            let bytes = &pending.bytes[(from.offset - HEADER) as usize..];
+            let length = segment::claimed_length(bytes).expect("a base of each group is pending");
+            let end = from.offset + length;
+            self.written.push(Written { from, end, synced: self.synced });
+            self.states.push(states(&self.appender));
+            from.offset = end;
+        }
     }
 
     fn write(&mut self) {
@@ -155,7 +165,8 @@ fn record(draw: &mut Draw<'_>, log: &GroupLog) -> Record {
     let state = log.recovered();
     let tail = state.tail.len() as u8;
     let ballot = Ballot { round: u64::from(draw.below(9)), replica: ReplicaId(u32::from(draw.below(3))) };
-    match draw.below(8) {
+    match draw.below(9) {
+        8 => Record::Snapshot(state.start.max(state.chosen).plus(usize::from(draw.below(tail.saturating_add(3))))),
         0 => Record::Promise(ballot),
         1 | 2 => {
             let from = state.chosen.plus(usize::from(draw.below(tail.saturating_add(1))));

@@ -8,8 +8,8 @@ use drachma_protocol::ids::{Ballot, GroupId, NodeId, Origin, ReplicaId, Slot};
 use drachma_protocol::message::client::{Call, Request};
 use drachma_protocol::message::command::CommandKind;
 use drachma_protocol::message::paxos::{
-    Accept, Accepted, ChosenEntries, Commit, FetchChosen, Heartbeat, HeartbeatAck, Missing, PreCheck, PreCheckReply,
-    Prepare, Promise, Refused, Synchronise, TakeOver,
+    Accept, Accepted, ChosenEntries, Commit, FetchChosen, FetchSnapshot, Heartbeat, HeartbeatAck, Missing, PreCheck,
+    PreCheckReply, Prepare, Promise, Refused, Synchronise, TakeOver,
 };
 use drachma_protocol::message::{Message, PaxosMessage};
 use drachma_protocol::role::{Address, Input, RoleKind};
@@ -163,7 +163,7 @@ fn paxos_message(world: &World, draw: &mut Draw<'_>, node: NodeId, to: RoleKind)
     let last = !draw.once_in(4);
     let directory = if draw.once_in(16) { directory(NodeId(9)) } else { directory(node) };
     let for_leader = if to == RoleKind::Leader { !draw.once_in(8) } else { draw.once_in(8) };
-    match (for_leader, draw.below(8)) {
+    match (for_leader, draw.below(9)) {
         (true, 0) => PaxosMessage::PreCheck(PreCheck { round: draw.number(), ballot }),
         (true, 1) => PaxosMessage::PreCheckReply(PreCheckReply { round: draw.number(), lost: draw.once_in(2), ballot }),
         (true, 2) => durable(
@@ -203,6 +203,13 @@ fn paxos_message(world: &World, draw: &mut Draw<'_>, node: NodeId, to: RoleKind)
             PaxosMessage::Heartbeat(Heartbeat { ballot, round: draw.number(), length: slot, chosen, succession })
         }
         (false, 5) => PaxosMessage::FetchChosen(FetchChosen { from: slot }),
+        (false, 6) => PaxosMessage::FetchSnapshot(FetchSnapshot { slot, offset: draw.number() }),
+        (false, 7) => {
+            // The offer of a snapshot, or bytes that are none.
+            let piece = entries.into_iter().next().filter(|_| draw.once_in(2)).unwrap_or_default();
+            let offset = if draw.once_in(2) { 64 } else { draw.number() };
+            PaxosMessage::SnapshotPiece(SnapshotPiece { slot, offset, piece })
+        }
         (false, _) => PaxosMessage::ChosenEntries(ChosenEntries { start: slot, entries, chosen }),
     }
 }

@@ -4,9 +4,12 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use drachma_protocol::ids::{Attempt, Ballot, GroupId, NodeId, Slot, TxnId};
+use drachma_protocol::ids::{Attempt, Ballot, ClusterId, GroupId, NodeId, Slot, TxnId};
+use drachma_protocol::ledger::Ledger;
+use drachma_protocol::ledger::image::Image;
 use drachma_protocol::log::index::Position;
 use drachma_protocol::log::record::{Record, Recovered};
+use drachma_protocol::log::snapshot;
 use drachma_protocol::log::state::GroupLog;
 use drachma_protocol::message::{Message, PaxosMessage, TxnMessage};
 use drachma_protocol::paxos::{Leader, LeaderConfig, Replica, ReplicaConfig};
@@ -21,6 +24,8 @@ use crate::values::{OWN, directory, genesis, over_the_wire, shard_map};
 const NETWORK: usize = 256;
 /// Inputs that one `run` hands in at most: roles that keep each other busy are stopped.
 const RUN: usize = 400;
+/// The parts of a ledger's tables.
+const PARTS: usize = 16;
 
 /// A node's log: what was written, and how much of it is on disk.
 #[derive(Default)]
@@ -36,6 +41,8 @@ struct Disk {
     reached: (Ballot, Slot),
     log: GroupLog,
     entries: Vec<Bytes>,
+    /// The pieces of every snapshot, each with its offset.
+    snapshots: BTreeMap<Slot, BTreeMap<u64, Bytes>>,
 }
 
 impl Disk {
@@ -85,10 +92,38 @@ impl Disk {
                 let skip = self.entries.len() - start;
                 self.entries.extend(learn.entries.iter().skip(skip).cloned());
             }
+            Record::Snapshot(slot) => {
+                // Entries that were never here.
+                self.entries.resize(old.max(slot.0 as usize), Bytes::new());
+            }
             Record::Promise(_) | Record::Chosen(_) | Record::Doubt(_) => {}
+            Record::Base(_) => unreachable!("a base is the log's own"),
         }
         assert_eq!(self.entries.len() as u64, self.log.len().0, "the entries are those of the log");
         self.records.push(record);
+    }
+
+    fn write_snapshot(&mut self, image: Image) -> Slot {
+        let (slot, mut offset) = (image.slot(), 0);
+        let mut writer = snapshot::Writer::new(ClusterId(1), OWN, image);
+        let mut pieces = BTreeMap::new();
+        while let Some(piece) = writer.next_piece() {
+            let length = piece.len() as u64;
+            pieces.insert(offset, Bytes::from(piece));
+            offset += length;
+        }
+        self.snapshots.insert(slot, pieces);
+        slot
+    }
+
+    fn load(&self, slot: Slot, seed: u64) -> Ledger {
+        let mut loader = snapshot::Loader::new(slot, seed, &genesis(), PARTS);
+        loop {
+            let piece = &self.snapshots[&slot][&loader.offset()];
+            if let Some(ledger) = loader.push(piece).expect("what was written can be read") {
+                return *ledger;
+            }
+        }
     }
 
     fn read(&self, from: Slot, until: Slot, bytes: usize) -> Vec<Bytes> {
@@ -145,7 +180,7 @@ fn routes(members: &[NodeId]) -> Routes {
 fn roles(
     id: NodeId,
     members: &[NodeId],
-    recovered: Recovered,
+    (recovered, ledger): (Recovered, Ledger),
     seed: u64,
 ) -> (Replica, BTreeMap<RoleKind, Box<dyn Role>>) {
     let leader = Leader::new(LeaderConfig {
@@ -165,6 +200,8 @@ fn roles(
         nodes: members.to_vec(),
         directory: directory(id),
         genesis: genesis(),
+        snapshot_every: 500,
+        parts: PARTS,
         seed,
     };
     let txn = |role| {
@@ -176,7 +213,7 @@ fn roles(
         (RoleKind::Coordinator, Box::new(Coordinator::new(txn(RoleKind::Coordinator)))),
         (RoleKind::Participant, Box::new(Participant::new(txn(RoleKind::Participant)))),
     ];
-    (Replica::new(config, recovered), others.into())
+    (Replica::with_ledger(config, recovered, ledger), others.into())
 }
 
 impl World {
@@ -184,7 +221,8 @@ impl World {
     pub(crate) fn new(count: u16) -> World {
         let members: Vec<NodeId> = (1..=count).map(NodeId).collect();
         let node = |id: &NodeId| {
-            let (replica, others) = roles(*id, &members, Recovered::default(), u64::from(id.0));
+            let ledger = Ledger::with_parts(u64::from(id.0), &genesis(), PARTS);
+            let (replica, others) = roles(*id, &members, (Recovered::default(), ledger), u64::from(id.0));
             let (mail, disk) = (BTreeMap::new(), Disk::default());
             Node { id: *id, replica, others, mail, disk, boots: 1, booted: Time(0) }
         };
@@ -242,6 +280,16 @@ impl World {
             Effect::Fetch { from, until, bytes } => {
                 let entries = self.nodes[node].disk.read(from, until, bytes);
                 let input = Input::Fetched { start: from, entries };
+                self.nodes[node].mail.entry(me.role).or_default().push_back(input);
+            }
+            Effect::Snapshot(image) => {
+                let slot = self.nodes[node].disk.write_snapshot(image);
+                self.nodes[node].mail.entry(me.role).or_default().push_back(Input::Snapshotted(slot));
+            }
+            Effect::ReadSnapshot { slot, offset } => {
+                let pieces = self.nodes[node].disk.snapshots.get(&slot);
+                let piece = pieces.and_then(|pieces| pieces.get(&offset)).filter(|_| offset > 0).cloned();
+                let input = Input::SnapshotRead { slot, offset, piece };
                 self.nodes[node].mail.entry(me.role).or_default().push_back(input);
             }
             Effect::Reply { response, .. } => {
@@ -375,7 +423,11 @@ impl World {
         node.mail.clear();
         let recovered = node.disk.restart();
         let seed = u64::from(node.id.0) + node.boots * 1000;
-        (node.replica, node.others) = roles(node.id, &members, recovered, seed);
+        let ledger = match recovered.start {
+            Slot(0) => Ledger::with_parts(seed, &genesis(), PARTS),
+            start => node.disk.load(start, seed),
+        };
+        (node.replica, node.others) = roles(node.id, &members, (recovered, ledger), seed);
     }
 
     /// Everything goes well for a while: messages arrive, disks answer, time passes.
@@ -403,9 +455,15 @@ impl World {
 
     /// What is chosen is the same everywhere, and stays.
     fn check(&mut self, node: usize) {
-        let node = &self.nodes[node];
+        let node = &mut self.nodes[node];
         let chosen = node.replica.chosen().0 as usize;
         assert!(chosen <= node.disk.entries.len(), "what is chosen was written");
+        // What came by a snapshot is what the others have chosen.
+        for (own, chosen) in node.disk.entries[..chosen].iter_mut().zip(&self.chosen) {
+            if own.is_empty() {
+                own.clone_from(chosen);
+            }
+        }
         if !self.honest {
             return;
         }

@@ -89,10 +89,21 @@
 //! a replica takes nothing, and confirms nothing, under a ballot that it has not promised itself: one that was wiped
 //! while a leader goes on has forgotten its promise, says so, and is found out by the next.
 //!
+//! # Snapshots
+//!
+//! A log does not grow for ever. Now and then a replica writes down its state, beside everything else; once that is
+//! durable, its log begins there ([`Record::Snapshot`]). Only what was applied, and so was chosen, is ever in a snapshot,
+//! so nothing that could still be undecided goes: promise, accepted ballot and everything behind the chosen length stay.
+//! Whoever needs an entry that the others no longer have gets a snapshot instead ([`SnapshotPiece`]). That is learning,
+//! like [`ChosenEntries`]: it raises the chosen length, and leaves `accepted` and the log beyond the snapshot as they were.
+//! What it skips cannot be compared with the own log; if the own log contradicts it, a majority has accepted under a
+//! higher ballot than this replica's `accepted`, so no later leader adopts what is left here: every majority of promises
+//! shows a higher one.
+//!
 //! # Implementation caveats
 //!
 //! - Members are fixed by the group's first entry; changing them comes later.
-//! - There are no snapshots yet: the log is kept whole, and a replica that lags is given the entries.
+//! - A replica whose own snapshot is damaged does not start; it does not fetch another one yet.
 //! - Messages between the leader and the replica on one node go through memory, in order, and are not lost; the same
 //!   code would survive their loss, as it does for other nodes.
 //!
@@ -108,6 +119,8 @@
 //! [`ChosenEntries`]: crate::message::paxos::ChosenEntries
 //! [`PreCheck`]: crate::message::paxos::PreCheck
 //! [`TakeOver`]: crate::message::paxos::TakeOver
+//! [`SnapshotPiece`]: crate::message::paxos::SnapshotPiece
+//! [`Record::Snapshot`]: crate::log::record::Record::Snapshot
 //! [`LeaderStart`]: crate::message::command::LeaderStart
 
 pub mod leader;

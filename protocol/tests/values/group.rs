@@ -185,7 +185,7 @@ fn replication() -> impl Strategy<Value = PaxosMessage> {
 }
 
 fn catching_up() -> impl Strategy<Value = PaxosMessage> {
-    use paxos::{ChosenEntries, FetchChosen, Missing, Refused};
+    use paxos::{ChosenEntries, FetchChosen, FetchSnapshot, Missing, Refused, SnapshotPiece};
     prop_oneof![
         (ballot(), ballot()).prop_map(|(ballot, promised)| PaxosMessage::Refused(Refused { ballot, promised })),
         (ballot(), any::<bool>(), slot(), u64s()).prop_map(|(ballot, synchronised, from, nonce)| {
@@ -194,6 +194,10 @@ fn catching_up() -> impl Strategy<Value = PaxosMessage> {
         slot().prop_map(|from| PaxosMessage::FetchChosen(FetchChosen { from })),
         (slot(), entries(), slot()).prop_map(|(start, entries, chosen)| {
             PaxosMessage::ChosenEntries(ChosenEntries { start, entries, chosen })
+        }),
+        (slot(), u64s()).prop_map(|(slot, offset)| PaxosMessage::FetchSnapshot(FetchSnapshot { slot, offset })),
+        (slot(), u64s(), any::<Vec<u8>>()).prop_map(|(slot, offset, piece)| {
+            PaxosMessage::SnapshotPiece(SnapshotPiece { slot, offset, piece: piece.into() })
         }),
     ]
 }

@@ -6,7 +6,7 @@
 //!
 //! **Giving it away.** Whoever is asked for entries that it no longer has offers its snapshot instead; the other one asks
 //! for it piece by piece, each with a checksum, and goes on where it was if one is lost. Meanwhile no newer snapshot
-//! takes its place.
+//! takes its place, unless this one turns out to be damaged: the state itself is in memory.
 //!
 //! **Taking it in.** The pieces become a state in memory, whose digest must be right. It is used only once it is durable
 //! here like a snapshot of one's own: the log has no entries before it. What this replica had accepted beyond it stays.
@@ -49,8 +49,10 @@ pub(super) struct Snapshots {
     fetched: Option<Box<Ledger>>,
     // Fetched, and durable: the state from the next turn on.
     ready: Option<Box<Ledger>>,
-    // The own one was asked for: no newer one until then.
+    // The own one was asked for: no newer one for a while.
     asked: Option<Time>,
+    // The own one cannot be read: another one takes its place as soon as can be.
+    damaged: bool,
     // For whom it is being read.
     reads: std::collections::VecDeque<NodeId>,
     loading: Option<Loading>,
@@ -81,10 +83,12 @@ impl Replica {
         let busy = self.ledger.is_busy() || snapshots.writing.is_some() || snapshots.loading.is_some();
         let patience = self.patience();
         let held = snapshots.asked.is_some_and(|at| self.now < at + HOLD) && snapshots.applied / 4 < patience;
-        if busy || held || snapshots.applied < patience || self.ledger.applied() <= snapshots.start {
+        let due = !held && snapshots.applied >= patience && self.ledger.applied() > snapshots.start;
+        if busy || !(due || snapshots.damaged) {
             return;
         }
         let slot = self.ledger.applied();
+        self.snapshots.damaged = false;
         self.snapshots.writing = Some(slot);
         self.snapshots.applied = 0;
         effects.push(Effect::Snapshot(self.ledger.image()));
@@ -158,6 +162,8 @@ impl Replica {
         let node = self.snapshots.reads.pop_front().expect("the shell answers what it was asked");
         let Some(piece) = piece else {
             effects.note("snapshot_gone", format!("{slot} at {offset} cannot be read, for {node}"));
+            self.snapshots.damaged |= slot == self.snapshots.start;
+            effects.push(Effect::Again);
             return;
         };
         let message = SnapshotPiece { slot, offset, piece };
