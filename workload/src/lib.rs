@@ -9,11 +9,22 @@
 //! | [`transfer`] | transfers between accounts 1 to N | no account has more or less than what was answered explains |
 //! | [`bank`] | Jepsen's bank: transfers, and reads of all accounts at once | a read shows all accounts, none below zero, the right total |
 //! | [`ledger`] | Jepsen's ledger: deposits, then concurrent withdrawals | no account pays out more than came in |
+//! | [`cycle`] | FoundationDB's cycle: keys form a ring, three successors are rewired | the ring has its full length |
+//! | [`ycsb`] | YCSB A to F: records of ten fields | a read shows whole records, each field its own value |
+//! | [`tpcb`] | TPC-B: account, teller, branch and history together | the four sums are equal |
+//! | [`smallbank`] | SmallBank, conserving: two accounts a customer | all accounts sum up to zero, no savings below it |
+//!
+//! The last four are streams of [`jobs`]: transactions, and reads of several things at once.
 
 pub mod bank;
+pub mod cycle;
 pub mod draw;
+pub mod jobs;
 pub mod ledger;
+pub mod smallbank;
+pub mod tpcb;
 pub mod transfer;
+pub mod ycsb;
 
 use drachma_protocol::ids::AccountId;
 use drachma_protocol::ledger::model::{Account, CreateResult, NewAccount, Outcome, Transfer};

@@ -60,7 +60,7 @@ impl Row {
 
 /// Accounts that are copied together after an image was taken: the fewer, the less a change copies; the more, the less
 /// an image costs.
-const CHUNK: usize = 64;
+const CHUNK: usize = 16;
 
 #[derive(Clone)]
 struct Shard {

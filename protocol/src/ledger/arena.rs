@@ -2,52 +2,16 @@
 //! chunks.
 //!
 //! A picture ([`Frozen`]) costs a few instructions for each chunk. Afterwards a chunk that changes is copied first, once.
-//! A chunk is either the arena's own or shared, and only a shared one is reference-counted: counting all of them would
-//! cost a locked instruction at each change, and a posting makes two.
 
 use std::sync::Arc;
+
+use super::chunk::Chunk;
 
 /// An append-only list whose rows can be changed in place. `CHUNK` rows are allocated, shared and copied at a time.
 #[derive(Clone)]
 pub(super) struct Arena<T, const CHUNK: usize> {
     chunks: Vec<Chunk<T>>,
     len: usize,
-}
-
-#[derive(Clone)]
-enum Chunk<T> {
-    Own(Vec<T>),
-    /// With pictures that may still exist.
-    Shared(Arc<Vec<T>>),
-}
-
-impl<T: Clone> Chunk<T> {
-    fn rows(&self) -> &[T] {
-        match self {
-            Chunk::Own(rows) => rows,
-            Chunk::Shared(rows) => rows,
-        }
-    }
-
-    fn own(&mut self) -> &mut Vec<T> {
-        if let Chunk::Shared(rows) = self {
-            *self = Chunk::Own(Arc::unwrap_or_clone(std::mem::take(rows)));
-        }
-        match self {
-            Chunk::Own(rows) => rows,
-            Chunk::Shared(_) => unreachable!("it was just made its own"),
-        }
-    }
-
-    fn share(&mut self) -> Arc<Vec<T>> {
-        if let Chunk::Own(rows) = self {
-            *self = Chunk::Shared(Arc::new(std::mem::take(rows)));
-        }
-        match self {
-            Chunk::Shared(rows) => Arc::clone(rows),
-            Chunk::Own(_) => unreachable!("it was just shared"),
-        }
-    }
 }
 
 impl<T: Clone, const CHUNK: usize> Arena<T, CHUNK> {
@@ -65,7 +29,7 @@ impl<T: Clone, const CHUNK: usize> Arena<T, CHUNK> {
     /// Appends a row and returns its position.
     pub(super) fn push(&mut self, row: T) -> usize {
         if self.len.is_multiple_of(CHUNK) {
-            self.chunks.push(Chunk::Own(Vec::with_capacity(CHUNK)));
+            self.chunks.push(Chunk::with_capacity(CHUNK));
         }
         let chunk = self.chunks[self.len / CHUNK].own();
         if chunk.len() == chunk.capacity() {

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use smallvec::SmallVec;
 
-use super::accounts::{Accounts, Place};
+use super::accounts::{Accounts, Place, Row};
 use super::image::Fault;
 use super::model::{Account, Flags, Reason};
 use super::queue::{Lane, Turn};
@@ -292,7 +292,11 @@ impl Doubts {
 
     /// What is in doubt or waits at an account.
     pub(super) fn at(&self, accounts: &Accounts, place: Place) -> Option<&Busy> {
-        if accounts.row(place).busy { self.busy.get(&place) } else { None }
+        self.of(accounts.row(place), place)
+    }
+
+    fn of(&self, row: &Row, place: Place) -> Option<&Busy> {
+        if row.busy { self.busy.get(&place) } else { None }
     }
 
     fn at_mut(&mut self, accounts: &mut Accounts, place: Place) -> &mut Busy {
@@ -331,25 +335,30 @@ impl Doubts {
         effects.iter().any(|effect| effect.writes() && closed(effect))
     }
 
-    /// Whether there is room for an operation. The checks are made in a fixed order, each on all accounts.
+    /// Whether there is room for an operation. That an account has no room goes before that another's rules do not
+    /// allow it; else the first account's reason counts.
     pub(super) fn judge(&self, accounts: &Accounts, effects: &Effects, ahead: Ahead) -> Fit {
-        let effects = effects.as_slice();
-        let locked = effects.iter().any(|effect| is_locked(self.at(accounts, effect.place), effect));
-        let rooms = effects
-            .iter()
-            .map(|effect| room(&accounts.row(effect.place).account, self.at(accounts, effect.place), effect));
-        let limits = effects
-            .iter()
-            .map(|effect| limit(&accounts.row(effect.place).account, self.at(accounts, effect.place), effect, ahead));
-        let mut all = if locked { Fit::Later } else { Fit::Now };
-        for fit in rooms.chain(limits) {
-            match fit {
+        let mut all = Fit::Now;
+        let mut beyond_limit = None;
+        for effect in effects.as_slice() {
+            let row = accounts.row(effect.place);
+            let busy = self.of(row, effect.place);
+            if is_locked(busy, effect) {
+                all = Fit::Later;
+            }
+            match room(&row.account, busy, effect) {
                 Fit::Now => {}
                 Fit::Later => all = Fit::Later,
-                Fit::Never(_) => return fit,
+                never @ Fit::Never(_) => return never,
+            }
+            match limit(&row.account, busy, effect, ahead) {
+                Fit::Now => {}
+                Fit::Later => all = Fit::Later,
+                // Another account may have no room, and that is said first.
+                never @ Fit::Never(_) => beyond_limit = beyond_limit.or(Some(never)),
             }
         }
-        all
+        beyond_limit.unwrap_or(all)
     }
 
     /// Where an operation that waits has to be looked at again: where a rule limits it, and where only what is in
@@ -448,7 +457,7 @@ impl Doubts {
 impl Doubts {
     /// As [`Doubts::hold`], of an image's row.
     pub(super) fn load_held(&mut self, accounts: &mut Accounts, effects: &Effects, rank: Rank) -> Result<(), Fault> {
-        are_apart(accounts, effects)?;
+        self.check(accounts, effects)?;
         let fits = |effect: &Effect| {
             let Some(busy) = self.at(accounts, effect.place) else { return true };
             let sums = (busy.debits.checked_add(effect.debit), busy.credits.checked_add(effect.credit));
@@ -469,19 +478,19 @@ impl Doubts {
         rank: Rank,
         effects: &Effects,
     ) -> Result<(), Fault> {
-        are_apart(accounts, effects)?;
+        self.check(accounts, effects)?;
         self.claim(accounts, turn, rank, effects);
         Ok(())
     }
-}
 
-/// Whether effects are on accounts that exist, each on another one.
-fn are_apart(accounts: &Accounts, effects: &Effects) -> Result<(), Fault> {
-    let mut places: Vec<Place> = effects.as_slice().iter().map(|effect| effect.place).collect();
-    places.sort_unstable();
-    let twice = places.windows(2).any(|pair| pair[0] == pair[1]);
-    if twice || !places.into_iter().all(|place| accounts.has(place)) {
-        return Err("effects on no account, or twice on one");
+    /// Whether effects are on accounts that exist, each on another one.
+    pub(super) fn check(&self, accounts: &Accounts, effects: &Effects) -> Result<(), Fault> {
+        let mut places: Vec<Place> = effects.as_slice().iter().map(|effect| effect.place).collect();
+        places.sort_unstable();
+        let twice = places.windows(2).any(|pair| pair[0] == pair[1]);
+        if twice || !places.into_iter().all(|place| accounts.has(place)) {
+            return Err("effects on no account, or twice on one");
+        }
+        Ok(())
     }
-    Ok(())
 }

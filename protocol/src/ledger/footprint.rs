@@ -10,7 +10,7 @@ use super::image::Fault;
 use super::locks::{Lock, PartId};
 use super::model::{Reason, Transfer};
 use super::operations::{Action, Key, Operation, Subject, Transaction};
-use super::queue::{Turn, Waiter};
+use super::queue::{Turn, Waiter, Waiting};
 use super::transfers::{Trouble, check_content};
 use crate::ids::{AccountId, TransferId, TxnId};
 use crate::planted::{Bug, is_planted};
@@ -275,6 +275,13 @@ impl Ledger {
     /// Takes over the next row of an image: what waited, waits again.
     pub(super) fn load_waiter(&mut self, (turn, waiter): (Turn, Waiter)) -> Result<(), Fault> {
         let (rank, at) = (waiter.rank, waiter.at.clone());
+        match &waiter.what {
+            Waiting::Read(account, place) if self.accounts.whereabouts(*account) != Whereabouts::Here(*place) => {
+                return Err("a read of an account that is not where it says");
+            }
+            Waiting::Transfer(waiting) => self.doubts.check(&self.accounts, &waiting.effects)?,
+            _ => {}
+        }
         self.queue.load(turn, waiter)?;
         self.doubts.load_claim(&mut self.accounts, turn, rank, &at.effects)?;
         self.locks.claim(turn, rank, at.locks());

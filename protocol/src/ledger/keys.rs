@@ -1,12 +1,13 @@
 //! The keys and their values, per shard, in order.
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
+use std::sync::Arc;
 
 use xxhash_rust::xxh3::Xxh3;
 
 use super::image::{Fault, Rows as ImageRows};
 use super::operations::{Key, REPLIES_LIMIT, ROW_BYTES, Rows, SCAN_LIMIT, Scan, Value};
+use super::sorted::{Piece, Sorted};
 use crate::ids::{GroupId, ShardId};
 use crate::placement::map::ShardMap;
 use crate::wire::codec::Encode;
@@ -15,7 +16,7 @@ use crate::wire::codec::Encode;
 #[derive(Clone)]
 pub(super) struct Keys {
     // A scan is within one shard, and shards will move.
-    shards: BTreeMap<ShardId, BTreeMap<Key, Value>>,
+    shards: BTreeMap<ShardId, Sorted>,
     len: u64,
     bytes: u64,
     sum: u128,
@@ -24,7 +25,7 @@ pub(super) struct Keys {
 impl Keys {
     /// No keys yet, in the shards of a group.
     pub(super) fn new(group: GroupId, map: &ShardMap) -> Keys {
-        let shards = map.shards_of(group).into_iter().map(|shard| (shard, BTreeMap::new())).collect();
+        let shards = map.shards_of(group).into_iter().map(|shard| (shard, Sorted::default())).collect();
         Keys { shards, len: 0, bytes: 0, sum: 0 }
     }
 
@@ -61,13 +62,14 @@ impl Keys {
         let limit = scan.limit.min(SCAN_LIMIT) as usize;
         // The part itself is a key, too; between it and what lies below it there may be other parts.
         let below = Key::new(scan.from.below_part());
-        let itself = rows.get_key_value(&scan.from).filter(|_| scan.from.as_bytes() == scan.from.part());
+        let is_part = scan.from.as_bytes() == scan.from.part();
+        let itself = rows.get(&scan.from).filter(|_| is_part).map(|value| (&scan.from, value));
         let start = match &below {
             Some(below) if *below > scan.from => Some(below),
             Some(_) => Some(&scan.from),
             None => None, // The part alone is as long as a key may be.
         };
-        let rest = start.into_iter().flat_map(|start| rows.range((Bound::Included(start), Bound::Unbounded)));
+        let rest = start.into_iter().flat_map(|start| rows.from(Some(start)));
         let rest = rest.take_while(|(key, _)| scan.covers(key));
         let mut bytes = 0;
         for (key, value) in itself.filter(|(key, _)| scan.covers(key)).into_iter().chain(rest) {
@@ -100,8 +102,7 @@ impl Keys {
     pub(super) fn from(&self, shard: ShardId, key: Option<&Key>) -> impl Iterator<Item = (ShardId, &Key, &Value)> {
         let shards = self.shards.range(shard..);
         shards.flat_map(move |(number, rows)| {
-            let from = key.filter(|_| *number == shard).map_or(Bound::Unbounded, Bound::Included);
-            rows.range((from, Bound::Unbounded)).map(|(key, value)| (*number, key, value))
+            rows.from(key.filter(|_| *number == shard)).map(|(key, value)| (*number, key, value))
         })
     }
 }
@@ -119,19 +120,25 @@ fn hash(key: &Key, value: &Value) -> u128 {
     hash.digest128()
 }
 
-/// The keys as an image has them.
-pub(super) struct KeysImage(Vec<(ShardId, Key, Value)>);
+/// The keys as an image has them: pieces, by shard and in order.
+pub(super) struct KeysImage(Vec<(ShardId, Arc<Piece>)>);
 
 /// A row of an image; within a shard in the order of the keys.
 pub(super) type ImageRow = (ShardId, Key, Value);
 
 impl ImageRows for KeysImage {
-    fn len(&self, _part: usize) -> usize {
+    fn parts(&self) -> usize {
         self.0.len()
     }
 
-    fn encode(&self, _part: usize, row: usize, out: &mut Vec<u8>) {
-        self.0[row].encode(out);
+    fn len(&self, part: usize) -> usize {
+        self.0[part].1.len()
+    }
+
+    fn encode(&self, part: usize, row: usize, out: &mut Vec<u8>) {
+        let (shard, piece) = &self.0[part];
+        let (key, value) = &piece[row];
+        (shard, key, value).encode(out);
     }
 }
 
@@ -139,13 +146,13 @@ impl Keys {
     /// The keys as they are now.
     pub(super) fn image(&mut self) -> KeysImage {
         let Keys { shards, len: _, bytes: _, sum: _ } = self;
-        let rows = shards.iter().flat_map(|(shard, rows)| rows.iter().map(|(k, v)| (*shard, k.clone(), v.clone())));
-        KeysImage(rows.collect())
+        let pieces = shards.iter_mut().flat_map(|(shard, rows)| rows.freeze().map(|piece| (*shard, piece)));
+        KeysImage(pieces.collect())
     }
 
     /// Takes over the next row of an image. `map` says where the key belongs.
     pub(super) fn load(&mut self, (shard, key, value): ImageRow, map: &ShardMap) -> Result<(), Fault> {
-        let after_the_last = |rows: &BTreeMap<Key, Value>| rows.last_key_value().is_none_or(|(last, _)| *last < key);
+        let after_the_last = |rows: &Sorted| rows.last().is_none_or(|last| *last < key);
         if map.shard_of_key(&key) != shard || !self.shards.get(&shard).is_some_and(after_the_last) {
             return Err("a key in another shard than its own, or out of order");
         }

@@ -20,6 +20,7 @@
 mod accounts;
 mod apply;
 mod arena;
+mod chunk;
 mod digest;
 mod doubt;
 mod execution;
@@ -39,6 +40,7 @@ mod queue;
 pub mod records;
 mod replies;
 mod sessions;
+mod sorted;
 mod transact;
 mod transactions;
 mod transfers;

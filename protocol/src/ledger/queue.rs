@@ -175,7 +175,7 @@ impl Waiter {
 #[derive(Clone)]
 pub(super) struct Queue {
     limit: usize,
-    waiters: BTreeMap<Turn, Waiter>,
+    waiters: BTreeMap<Turn, Arc<Waiter>>,
     named: Table<TxnId, Turn>,
     reads: Table<AccountId, Turn>,
     expiry: BTreeSet<(LogTime, Turn)>,
@@ -224,12 +224,12 @@ impl Queue {
         };
         assert!(before.is_none(), "an id waits once");
         self.expiry.insert((waiter.deadline, turn));
-        self.waiters.insert(turn, waiter);
+        self.waiters.insert(turn, Arc::new(waiter));
     }
 
     /// Takes an operation out.
     pub(super) fn remove(&mut self, turn: Turn) -> Option<Waiter> {
-        let waiter = self.waiters.remove(&turn)?;
+        let waiter = Arc::unwrap_or_clone(self.waiters.remove(&turn)?);
         self.expiry.remove(&(waiter.deadline, turn));
         match &waiter.what {
             Waiting::Transfer(waiting) => {
@@ -250,12 +250,16 @@ impl Queue {
 
     /// The operation at a place.
     pub(super) fn get(&self, turn: Turn) -> Option<&Waiter> {
-        self.waiters.get(&turn)
+        self.waiters.get(&turn).map(|waiter| &**waiter)
     }
 
     /// Remembers where an operation waits now.
     pub(super) fn move_to(&mut self, turn: Turn, at: Footprint) {
-        self.waiters.get_mut(&turn).expect("it waits").at = at;
+        self.waiter(turn).at = at;
+    }
+
+    fn waiter(&mut self, turn: Turn) -> &mut Waiter {
+        Arc::make_mut(self.waiters.get_mut(&turn).expect("it waits"))
     }
 
     /// The operation of this group that waits under an id, if one does.
@@ -274,13 +278,13 @@ impl Queue {
             return false;
         }
         self.attached += 1;
-        self.waiters.get_mut(&turn).expect("it waits").askers.push(asker);
+        self.waiter(turn).askers.push(asker);
         true
     }
 
     /// One more reads an account: the read that waits waits at least so long.
     pub(super) fn extend(&mut self, turn: Turn, deadline: LogTime) {
-        let waiter = self.waiters.get_mut(&turn).expect("it waits");
+        let waiter = Arc::make_mut(self.waiters.get_mut(&turn).expect("it waits"));
         if deadline > waiter.deadline {
             self.expiry.remove(&(waiter.deadline, turn));
             waiter.deadline = deadline;
@@ -300,14 +304,14 @@ impl Queue {
 
     /// Everything that waits, in the order of the queue.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Turn, &Waiter)> {
-        self.waiters.iter()
+        self.waiters.iter().map(|(turn, waiter)| (turn, &**waiter))
     }
 
     /// Everything that waits, as it is now, in the order of the queue.
-    pub(super) fn image(&self) -> Vec<(Turn, Waiter)> {
+    pub(super) fn image(&self) -> Vec<(Turn, Arc<Waiter>)> {
         // The rest follows from what waits; how many ever waited is in the head of an image.
         let Queue { limit: _, waiters, named: _, reads: _, expiry: _, arrivals: _, attached: _ } = self;
-        waiters.iter().map(|(turn, waiter)| (*turn, waiter.clone())).collect()
+        waiters.iter().map(|(turn, waiter)| (*turn, Arc::clone(waiter))).collect()
     }
 
     /// The prepares among what waits.

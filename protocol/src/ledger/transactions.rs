@@ -9,6 +9,7 @@ mod image;
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::Ledger;
 use super::accounts::Whereabouts;
@@ -63,8 +64,9 @@ wire_struct!(Coordination { record, digest, askers });
 /// Everything that is under way between groups.
 #[derive(Clone, Default)]
 pub(super) struct Transactions {
-    held: BTreeMap<TxnId, Held>,
-    records: BTreeMap<TxnId, Coordination>,
+    // Behind `Arc`s, because an image shares them.
+    held: BTreeMap<TxnId, Arc<Held>>,
+    records: BTreeMap<TxnId, Arc<Coordination>>,
     /// How many are prepared here, by the group that decides (hazard L14).
     prepared: BTreeMap<GroupId, usize>,
     /// How many records wait for a group's acknowledgement (hazard L14).
@@ -182,7 +184,7 @@ impl Transactions {
             return false;
         }
         self.attached += 1;
-        coordination.askers.push(asker);
+        Arc::make_mut(coordination).askers.push(asker);
         true
     }
 
@@ -190,7 +192,7 @@ impl Transactions {
         for peer in coordination.record.participants.iter().filter(|peer| **peer != group) {
             count(&mut self.unacknowledged, *peer, true);
         }
-        if let Some(before) = self.records.insert(coordination.record.txn, coordination) {
+        if let Some(before) = self.records.insert(coordination.record.txn, Arc::new(coordination)) {
             self.unaccount(&before, group);
         }
     }
@@ -240,7 +242,8 @@ impl Ledger {
     fn voted(&mut self, txn: TxnId, attempt: Attempt, coordinator: GroupId, vote: VoteKind) -> Output {
         if coordinator == self.group {
             let coordination = self.transactions.records.get_mut(&txn);
-            coordination.expect("a coordinator's own part has a record").record.vote = Some(vote);
+            let coordination = coordination.expect("a coordinator's own part has a record");
+            Arc::make_mut(coordination).record.vote = Some(vote);
         }
         let prepared = self.transactions.held.get(&txn).filter(|_| vote == VoteKind::Yes);
         let values = prepared.map(|held| self.answers_of(&held.action)).unwrap_or_default();
@@ -401,7 +404,7 @@ impl Ledger {
                 let what = Waiting::Prepare(held.txn);
                 let turn = self.enqueue(Lane::Prepare, what, rank, deadline, &needs, Vec::new());
                 held.waiting = Some(turn);
-                self.transactions.held.insert(held.txn, held);
+                self.transactions.held.insert(held.txn, Arc::new(held));
                 None
             }
         }
@@ -442,12 +445,12 @@ impl Ledger {
             assert!(self.transactions.inner.insert(inner), "an id is prepared once");
         }
         count(&mut self.transactions.prepared, held.coordinator, true);
-        self.transactions.held.insert(held.txn, held);
+        self.transactions.held.insert(held.txn, Arc::new(held));
     }
 
     /// What is held under an id goes, without effect; whoever waited for it may move.
     pub(super) fn let_go(&mut self, txn: TxnId) -> Option<Held> {
-        let held = self.transactions.held.remove(&txn)?;
+        let held = Arc::unwrap_or_clone(self.transactions.held.remove(&txn)?);
         match held.waiting {
             Some(turn) => {
                 self.dequeue(turn);
@@ -491,7 +494,7 @@ impl Ledger {
         if let Some(vote) = refused {
             return self.end_prepare(txn, vote, outputs);
         }
-        let mut held = self.transactions.held.remove(&txn).expect("it was just there");
+        let mut held = Arc::unwrap_or_clone(self.transactions.held.remove(&txn).expect("it was just there"));
         held.waiting = None;
         let vote = self.vote_now(held);
         outputs.push(self.voted(txn, attempt, coordinator, vote));
@@ -519,6 +522,7 @@ impl Ledger {
     /// The decision on a live record takes effect here.
     fn conclude(&mut self, txn: TxnId, verdict: Verdict, replies: Vec<Reply>, outputs: &mut Vec<Output>) {
         let coordination = self.transactions.records.get_mut(&txn).expect("only a live record is decided");
+        let coordination = Arc::make_mut(coordination);
         assert!(coordination.record.verdict.is_none(), "the first decision stands");
         coordination.record.verdict = Some(verdict);
         coordination.record.swapped = swapped_of(&replies);

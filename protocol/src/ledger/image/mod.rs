@@ -31,7 +31,7 @@ use super::ids::IdsImage;
 use super::keys::KeysImage;
 use super::posted::PostedImage;
 use super::queue::{Turn, Waiter};
-use super::replies;
+use super::replies::RepliesImage;
 use super::sessions::SessionsImage;
 use super::transactions::{Coordination, Held};
 use super::{Flow, Ledger, Limits};
@@ -82,6 +82,12 @@ pub(super) trait Row: Encode + Send + Sync {
     fn digest(&self, sum: &mut Sum);
 }
 
+impl<T: Row> Row for Arc<T> {
+    fn digest(&self, sum: &mut Sum) {
+        (**self).digest(sum);
+    }
+}
+
 impl<T: Row> Rows for Vec<T> {
     fn len(&self, _part: usize) -> usize {
         self.as_slice().len()
@@ -96,14 +102,10 @@ impl<T: Row> Rows for Vec<T> {
     }
 }
 
-impl Row for (Turn, Waiter) {
+impl Row for (Turn, Arc<Waiter>) {
     fn digest(&self, sum: &mut Sum) {
         self.1.digest(self.0, sum);
     }
-}
-
-impl Row for replies::ImageRow {
-    fn digest(&self, _sum: &mut Sum) {}
 }
 
 impl Row for (u32, Flow) {
@@ -226,10 +228,10 @@ struct Parts {
     posted: PostedImage,
     flows: Vec<(u32, Flow)>,
     sessions: SessionsImage,
-    records: Vec<Coordination>,
-    held: Vec<Held>,
-    queue: Vec<(Turn, Waiter)>,
-    replies: Vec<replies::ImageRow>,
+    records: Vec<Arc<Coordination>>,
+    held: Vec<Arc<Held>>,
+    queue: Vec<(Turn, Arc<Waiter>)>,
+    replies: RepliesImage,
     /// The sums that the tables keep over their rows.
     kept: u128,
 }

@@ -1,5 +1,7 @@
 //! The records of two-phase commit in an image of the ledger.
 
+use std::sync::Arc;
+
 use super::{Coordination, Held, Transactions, count};
 use crate::ids::{GroupId, TxnId};
 use crate::ledger::Ledger;
@@ -35,7 +37,7 @@ impl Row for Coordination {
 
 impl Transactions {
     /// The coordinator's records, and what is prepared or waits for its vote, as they are now, each by id.
-    pub(in crate::ledger) fn image(&self) -> (Vec<Coordination>, Vec<Held>) {
+    pub(in crate::ledger) fn image(&self) -> (Vec<Arc<Coordination>>, Vec<Arc<Held>>) {
         // The counts follow from the rows.
         let Transactions { held, records, prepared: _, unacknowledged: _, inner: _, attached: _ } = self;
         (records.values().cloned().collect(), held.values().cloned().collect())
@@ -75,7 +77,7 @@ impl Ledger {
             }
             count(&mut self.transactions.prepared, held.coordinator, true);
         }
-        self.transactions.held.insert(held.txn, held);
+        self.transactions.held.insert(held.txn, Arc::new(held));
         Ok(())
     }
 
