@@ -144,6 +144,8 @@ bugs! {
     RepliesForgotten = "replies-forgotten", Safety: "What a transaction has yielded is not kept (hazard A10).";
     LocksNotHeld = "locks-not-held", Safety: "Keys are let go when their group has voted.";
     WrittenAtPrepare = "written-at-prepare", Safety: "Keys are written when they are prepared.";
+    SnapshotForgetsSessions = "snapshot-forgets-sessions", Safety: "A snapshot has no sessions (hazard A14).";
+    SnapshotForgetsDoubt = "snapshot-forgets-doubt", Safety: "A snapshot has nothing that is in doubt (hazard A14).";
     SessionRevived = "session-revived", Safety: "An unknown session is registered again, silently (hazard S17).";
 }
 

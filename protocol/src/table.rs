@@ -77,14 +77,67 @@ impl<K: Eq + Hash, V> Table<K, V> {
     }
 
     fn part(&self, hash: u64) -> usize {
-        // The table itself uses the lowest and the highest seven bits.
-        (hash >> 32) as usize & (self.parts.len() - 1)
+        part_of(hash, self.parts.len())
     }
+}
+
+/// Finds rows by their keys that lie elsewhere, each at a position: of a row it holds the hash and the position.
+#[derive(Clone)]
+pub struct Index {
+    hasher: FixedState,
+    // The hash is kept, because growing must not look at the rows.
+    parts: Vec<HashTable<(u64, u32)>>,
+}
+
+impl Index {
+    /// An empty index of `parts` parts.
+    ///
+    /// # Panics
+    /// If `parts` is not a power of two.
+    pub fn new(seed: u64, parts: usize) -> Index {
+        assert!(parts.is_power_of_two(), "the number of parts is a power of two");
+        Index { hasher: FixedState::with_seed(seed), parts: (0..parts).map(|_| HashTable::new()).collect() }
+    }
+
+    /// The position of `key`; `is` tells whether the row at a position has it.
+    pub fn find<K: Hash>(&self, key: &K, is: impl Fn(u32) -> bool) -> Option<u32> {
+        let hash = self.hasher.hash_one(key);
+        let part = part_of(hash, self.parts.len());
+        self.parts[part].find(hash, |row| row.0 == hash && is(row.1)).map(|row| row.1)
+    }
+
+    /// Adds the position of a key; false if the key has one. `is` tells whether the row at a position has it.
+    pub fn insert<K: Hash>(&mut self, key: &K, position: u32, is: impl Fn(u32) -> bool) -> bool {
+        let hash = self.hasher.hash_one(key);
+        let part = part_of(hash, self.parts.len());
+        if self.parts[part].find(hash, |row| row.0 == hash && is(row.1)).is_some() {
+            return false;
+        }
+        self.parts[part].insert_unique(hash, (hash, position), |row| row.0);
+        true
+    }
+}
+
+fn part_of(hash: u64, parts: usize) -> usize {
+    // The table itself uses the lowest and the highest seven bits.
+    (hash >> 32) as usize & (parts - 1)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Table;
+    use super::{Index, Table};
+
+    #[test]
+    fn positions_are_found_by_the_keys_of_their_rows() {
+        let rows: Vec<u64> = (0..1000).map(|row| row * 7).collect();
+        let mut index = Index::new(5, 8);
+        for (position, row) in rows.iter().enumerate() {
+            assert!(index.insert(row, position as u32, |position| rows[position as usize] == *row));
+        }
+        assert!(!index.insert(&7, 1000, |position| rows[position as usize] == 7), "a key has one position");
+        let find = |key: u64| index.find(&key, |position| rows[position as usize] == key);
+        assert_eq!((find(0), find(6993), find(6994)), (Some(0), Some(999), None));
+    }
 
     #[test]
     fn rows_are_found_replaced_and_removed() {

@@ -4,11 +4,14 @@
 //! shard: a table of its own for each of 4,096 shards would mostly be empty parts.
 
 use super::Genesis;
-use super::arena::Arena;
+use super::arena::{Arena, Frozen};
+use super::digest::Sum;
+use super::image::{Fault, Rows};
 use super::model::{Account, Flags};
 use crate::ids::{AccountId, GroupId, ShardId};
 use crate::placement::map::{Mode, ShardMap};
 use crate::table::Table;
+use crate::wire::codec::{Encode, wire_struct};
 
 /// Stands for "no transfer yet" in [`Row::last`].
 pub(super) const NO_TRANSFER: u64 = u64::MAX;
@@ -21,6 +24,7 @@ pub(super) struct Place {
     /// The position in the order of creation.
     pub(super) position: u32,
 }
+wire_struct!(Place { shard, position });
 
 /// What the group knows of an account id.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -46,10 +50,22 @@ pub(super) struct Row {
     pub(super) busy: bool,
 }
 
+impl Row {
+    /// Adds the row to a digest.
+    pub(super) fn digest(&self, shard: ShardId, position: u32, sum: &mut Sum) {
+        let Row { account, last, busy: _ } = self; // That it is busy follows from what is in doubt and what waits.
+        sum.row(b'a', &[account, &shard, &position, last]);
+    }
+}
+
+/// Accounts that are copied together after an image was taken: the fewer, the less a change copies; the more, the less
+/// an image costs.
+const CHUNK: usize = 64;
+
 #[derive(Clone)]
 struct Shard {
     id: ShardId,
-    rows: Arena<Row, 1024>,
+    rows: Arena<Row, CHUNK>,
 }
 
 /// The accounts of a group.
@@ -68,12 +84,15 @@ impl Accounts {
     /// # Panics
     /// If the opening balances of a shard do not fit 128 bits: whoever reads the configuration checks that.
     pub(super) fn new(seed: u64, genesis: &Genesis, parts: usize) -> Accounts {
-        let ids = genesis.map.shards_of(genesis.group);
-        let shards: Vec<Shard> = ids.into_iter().map(|id| Shard { id, rows: Arena::new() }).collect();
-        let index = Table::new(seed, parts);
-        let mut accounts = Accounts { group: genesis.group, map: genesis.map.clone(), shards, index };
+        let mut accounts = Accounts::empty(seed, genesis.group, genesis.map.clone(), parts);
         accounts.open(genesis);
         accounts
+    }
+
+    /// No accounts yet, in the shards of a group.
+    pub(super) fn empty(seed: u64, group: GroupId, map: ShardMap, parts: usize) -> Accounts {
+        let shards = map.shards_of(group).into_iter().map(|id| Shard { id, rows: Arena::new() }).collect();
+        Accounts { group, map, shards, index: Table::new(seed, parts) }
     }
 
     fn open(&mut self, genesis: &Genesis) {
@@ -177,5 +196,63 @@ impl Accounts {
             let rows = shard.rows.from(start as usize).zip(start..);
             rows.map(move |(row, position)| (Place { shard: number, position }, row))
         })
+    }
+}
+
+/// The accounts as an image has them.
+pub(super) struct AccountsImage {
+    shards: Vec<(ShardId, Frozen<Row, CHUNK>)>,
+}
+
+/// A row of an image: the shard, the account, its last posted transfer. Within a shard in the order of creation.
+pub(super) type ImageRow = (ShardId, Account, Option<u64>);
+
+impl Rows for AccountsImage {
+    fn parts(&self) -> usize {
+        self.shards.len()
+    }
+
+    fn len(&self, part: usize) -> usize {
+        self.shards[part].1.len()
+    }
+
+    fn encode(&self, part: usize, row: usize, out: &mut Vec<u8>) {
+        let (shard, rows) = &self.shards[part];
+        let Row { account, last, busy: _ } = rows.at(row); // That it is busy follows from what is in doubt and what waits.
+        (*shard, account, (*last != NO_TRANSFER).then_some(*last)).encode(out);
+    }
+
+    fn digest(&self, part: usize, row: usize, sum: &mut Sum) {
+        let (shard, rows) = &self.shards[part];
+        rows.at(row).digest(*shard, row as u32, sum);
+    }
+}
+
+impl Accounts {
+    /// The accounts as they are now.
+    pub(super) fn image(&mut self) -> AccountsImage {
+        let Accounts { group: _, map: _, shards, index: _ } = self;
+        AccountsImage { shards: shards.iter_mut().map(|shard| (shard.id, shard.rows.freeze())).collect() }
+    }
+
+    /// Takes over the next row of an image of a state with so many posted transfers.
+    pub(super) fn load(&mut self, (shard, account, last): ImageRow, posted: u64) -> Result<(), Fault> {
+        let number = self.number_of(shard).ok_or("an account in a shard of another group")?;
+        if self.map.shard_of(account.id) != Some(shard) || self.index.get(&account.id).is_some() {
+            return Err("an account in another shard than its own, or twice");
+        }
+        if last.is_some_and(|last| last >= posted) {
+            return Err("an account whose last transfer is not among those posted");
+        }
+        self.insert(number, account);
+        let place = *self.index.get(&account.id).expect("it was just put there");
+        self.row_mut(place).last = last.unwrap_or(NO_TRANSFER);
+        Ok(())
+    }
+
+    /// Whether there is an account at a place.
+    pub(super) fn has(&self, place: Place) -> bool {
+        let shard = self.shards.get(usize::from(place.shard));
+        shard.is_some_and(|shard| (place.position as usize) < shard.rows.len())
     }
 }

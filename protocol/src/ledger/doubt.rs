@@ -15,11 +15,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use smallvec::SmallVec;
 
 use super::accounts::{Accounts, Place};
+use super::image::Fault;
 use super::model::{Account, Flags, Reason};
 use super::queue::{Lane, Turn};
 use crate::ids::{Age, TxnId};
 use crate::planted::{Bug, is_planted};
 use crate::table::Table;
+use crate::wire::codec::{Decode, DecodeError, Encode, Reader, wire_struct};
 
 /// A place in the order of waiting; smaller is older. The transaction makes it unique.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -29,6 +31,7 @@ pub(super) struct Rank {
     /// Breaks ties.
     pub(super) txn: TxnId,
 }
+wire_struct!(Rank { age, txn });
 
 /// The effect of an operation on one account.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -42,6 +45,7 @@ pub(super) struct Effect {
     /// It is read.
     pub(super) read: bool,
 }
+wire_struct!(Effect { place, debit, credit, read });
 
 impl Effect {
     /// Whether it changes the account.
@@ -68,6 +72,18 @@ impl Effects {
     /// The effects.
     pub(super) fn as_slice(&self) -> &[Effect] {
         &self.0
+    }
+}
+
+impl Encode for Effects {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.0.as_slice().encode(out);
+    }
+}
+
+impl Decode for Effects {
+    fn decode(reader: &mut Reader<'_>) -> Result<Effects, DecodeError> {
+        Vec::decode(reader).map(|effects| Effects(effects.into()))
     }
 }
 
@@ -426,4 +442,46 @@ impl Doubts {
             self.tidy(accounts, effect.place);
         }
     }
+}
+
+/// What an image says of accounts: it is looked at before [`Doubts::hold`] and [`Doubts::claim`] rely on it.
+impl Doubts {
+    /// As [`Doubts::hold`], of an image's row.
+    pub(super) fn load_held(&mut self, accounts: &mut Accounts, effects: &Effects, rank: Rank) -> Result<(), Fault> {
+        are_apart(accounts, effects)?;
+        let fits = |effect: &Effect| {
+            let Some(busy) = self.at(accounts, effect.place) else { return true };
+            let sums = (busy.debits.checked_add(effect.debit), busy.credits.checked_add(effect.credit));
+            sums.0.is_some() && sums.1.is_some() && !busy.prepared.contains(&rank)
+        };
+        if !effects.as_slice().iter().all(fits) {
+            return Err("more in doubt at an account than fits, or a transaction twice");
+        }
+        self.hold(accounts, effects, rank);
+        Ok(())
+    }
+
+    /// As [`Doubts::claim`], of an image's row with a place in the queue of its own.
+    pub(super) fn load_claim(
+        &mut self,
+        accounts: &mut Accounts,
+        turn: Turn,
+        rank: Rank,
+        effects: &Effects,
+    ) -> Result<(), Fault> {
+        are_apart(accounts, effects)?;
+        self.claim(accounts, turn, rank, effects);
+        Ok(())
+    }
+}
+
+/// Whether effects are on accounts that exist, each on another one.
+fn are_apart(accounts: &Accounts, effects: &Effects) -> Result<(), Fault> {
+    let mut places: Vec<Place> = effects.as_slice().iter().map(|effect| effect.place).collect();
+    places.sort_unstable();
+    let twice = places.windows(2).any(|pair| pair[0] == pair[1]);
+    if twice || !places.into_iter().all(|place| accounts.has(place)) {
+        return Err("effects on no account, or twice on one");
+    }
+    Ok(())
 }

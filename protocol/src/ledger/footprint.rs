@@ -6,14 +6,16 @@ use std::sync::Arc;
 use super::Ledger;
 use super::accounts::{Place, Whereabouts};
 use super::doubt::{Ahead, Effect, Effects, Fit, Rank};
+use super::image::Fault;
 use super::locks::{Lock, PartId};
 use super::model::{Reason, Transfer};
 use super::operations::{Action, Key, Operation, Subject, Transaction};
-use super::queue::Turn;
+use super::queue::{Turn, Waiter};
 use super::transfers::{Trouble, check_content};
 use crate::ids::{AccountId, TransferId, TxnId};
 use crate::planted::{Bug, is_planted};
 use crate::txn::table::Known;
+use crate::wire::codec::{Decode, DecodeError, Encode, Reader};
 
 /// Where an operation waits: at an account, or at a part of the keys.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -56,6 +58,20 @@ impl Footprint {
 
     fn is_empty(&self) -> bool {
         self.effects.as_slice().is_empty() && self.locks.is_none()
+    }
+}
+
+impl Encode for Footprint {
+    fn encode(&self, out: &mut Vec<u8>) {
+        let Footprint { effects, locks } = self;
+        (effects, locks.as_ref()).encode(out);
+    }
+}
+
+impl Decode for Footprint {
+    fn decode(reader: &mut Reader<'_>) -> Result<Footprint, DecodeError> {
+        let (effects, locks): (Effects, Option<Vec<Lock>>) = Decode::decode(reader)?;
+        Ok(Footprint { effects, locks: locks.map(Arc::from) })
     }
 }
 
@@ -254,6 +270,15 @@ impl Ledger {
     pub(super) fn claim(&mut self, turn: Turn, rank: Rank, at: &Footprint) {
         self.doubts.claim(&mut self.accounts, turn, rank, &at.effects);
         self.locks.claim(turn, rank, at.locks());
+    }
+
+    /// Takes over the next row of an image: what waited, waits again.
+    pub(super) fn load_waiter(&mut self, (turn, waiter): (Turn, Waiter)) -> Result<(), Fault> {
+        let (rank, at) = (waiter.rank, waiter.at.clone());
+        self.queue.load(turn, waiter)?;
+        self.doubts.load_claim(&mut self.accounts, turn, rank, &at.effects)?;
+        self.locks.claim(turn, rank, at.locks());
+        Ok(())
     }
 
     /// It no longer waits; whoever was behind it may move.

@@ -1,10 +1,16 @@
 //! The ids and what became of them: kept for ever, one index per group.
 
+use super::arena::{Arena, Frozen};
 use super::digest::Packer;
+use super::image::{Fault, Rows};
 use super::model::{Outcome, Reason};
 use crate::ids::{ShardId, TxnId};
-use crate::table::Table;
+use crate::table::Index;
 use crate::txn::table::Known;
+use crate::wire::codec::{Encode, wire_struct};
+
+/// Rows that are allocated at a time.
+const CHUNK: usize = 4096;
 
 /// What is known of an id.
 #[derive(Clone, Copy, Debug)]
@@ -18,28 +24,36 @@ pub(super) struct IdRow {
     /// The shard with which the row moves; none for an id outside all ranges.
     pub(super) shard: Option<ShardId>,
 }
+wire_struct!(IdRow { digest, any, outcome, shard });
 
 /// The id index.
 #[derive(Clone)]
 pub(super) struct Ids {
-    rows: Table<TxnId, IdRow>,
+    // In the order of recording.
+    rows: Arena<(TxnId, IdRow), CHUNK>,
+    index: Index,
     sum: u128,
 }
 
 impl Ids {
     /// No ids yet.
     pub(super) fn new(seed: u64, parts: usize) -> Ids {
-        Ids { rows: Table::new(seed, parts), sum: 0 }
+        Ids { rows: Arena::new(), index: Index::new(seed, parts), sum: 0 }
+    }
+
+    fn row(&self, txn: TxnId) -> Option<&IdRow> {
+        let position = self.index.find(&txn, |position| self.rows.at(position as usize).0 == txn)?;
+        Some(&self.rows.at(position as usize).1)
     }
 
     /// What is known of an id, whatever the content.
     pub(super) fn outcome(&self, txn: TxnId) -> Option<Outcome> {
-        self.rows.get(&txn).map(|row| row.outcome)
+        self.row(txn).map(|row| row.outcome)
     }
 
     /// What is known of an id with this content.
     pub(super) fn known(&self, txn: TxnId, digest: u128) -> Known {
-        match self.rows.get(&txn) {
+        match self.row(txn) {
             None => Known::Open,
             Some(row) if !row.any && row.digest != digest => Known::Conflict,
             Some(IdRow { outcome: Outcome::Committed, .. }) => Known::Committed,
@@ -53,9 +67,18 @@ impl Ids {
         let any = digest.is_none() || outcome == Outcome::Rejected(Reason::Fenced);
         let row = IdRow { digest: digest.unwrap_or(0), any, outcome, shard };
         assert!(row.outcome != Outcome::Rejected(Reason::IdConflict), "a conflict is not recorded");
+        assert!(self.insert(txn, row), "an outcome is final");
+    }
+
+    /// False if there is a row under the id.
+    fn insert(&mut self, txn: TxnId, row: IdRow) -> bool {
+        let position = u32::try_from(self.rows.len()).expect("memory ends before a group has 2^32 ids");
+        if !self.index.insert(&txn, position, |position| self.rows.at(position as usize).0 == txn) {
+            return false;
+        }
         self.sum = self.sum.wrapping_add(hash(txn, &row));
-        let before = self.rows.insert(txn, row);
-        assert!(before.is_none(), "an outcome is final");
+        self.rows.push((txn, row));
+        true
     }
 
     /// How many ids have an outcome.
@@ -66,6 +89,35 @@ impl Ids {
     /// The order-free digest of all rows.
     pub(super) fn sum(&self) -> u128 {
         self.sum
+    }
+}
+
+/// The ids as an image has them.
+pub(super) struct IdsImage(Frozen<(TxnId, IdRow), CHUNK>);
+
+impl Rows for IdsImage {
+    fn len(&self, _part: usize) -> usize {
+        self.0.len()
+    }
+
+    fn encode(&self, _part: usize, row: usize, out: &mut Vec<u8>) {
+        self.0.at(row).encode(out);
+    }
+}
+
+impl Ids {
+    /// The ids as they are now.
+    pub(super) fn image(&mut self) -> IdsImage {
+        let Ids { rows, index: _, sum: _ } = self;
+        IdsImage(rows.freeze())
+    }
+
+    /// Takes over the next row of an image.
+    pub(super) fn load(&mut self, (txn, row): (TxnId, IdRow)) -> Result<(), Fault> {
+        if row.outcome == Outcome::Rejected(Reason::IdConflict) || !self.insert(txn, row) {
+            return Err("an id twice, or with a conflict as its outcome");
+        }
+        Ok(())
     }
 }
 

@@ -5,9 +5,11 @@ use std::ops::Bound;
 
 use xxhash_rust::xxh3::Xxh3;
 
+use super::image::{Fault, Rows as ImageRows};
 use super::operations::{Key, REPLIES_LIMIT, ROW_BYTES, Rows, SCAN_LIMIT, Scan, Value};
 use crate::ids::{GroupId, ShardId};
 use crate::placement::map::ShardMap;
+use crate::wire::codec::Encode;
 
 /// The keys of a group.
 #[derive(Clone)]
@@ -115,4 +117,39 @@ fn hash(key: &Key, value: &Value) -> u128 {
     hash.update(key.as_bytes());
     hash.update(value.as_bytes());
     hash.digest128()
+}
+
+/// The keys as an image has them.
+pub(super) struct KeysImage(Vec<(ShardId, Key, Value)>);
+
+/// A row of an image; within a shard in the order of the keys.
+pub(super) type ImageRow = (ShardId, Key, Value);
+
+impl ImageRows for KeysImage {
+    fn len(&self, _part: usize) -> usize {
+        self.0.len()
+    }
+
+    fn encode(&self, _part: usize, row: usize, out: &mut Vec<u8>) {
+        self.0[row].encode(out);
+    }
+}
+
+impl Keys {
+    /// The keys as they are now.
+    pub(super) fn image(&mut self) -> KeysImage {
+        let Keys { shards, len: _, bytes: _, sum: _ } = self;
+        let rows = shards.iter().flat_map(|(shard, rows)| rows.iter().map(|(k, v)| (*shard, k.clone(), v.clone())));
+        KeysImage(rows.collect())
+    }
+
+    /// Takes over the next row of an image. `map` says where the key belongs.
+    pub(super) fn load(&mut self, (shard, key, value): ImageRow, map: &ShardMap) -> Result<(), Fault> {
+        let after_the_last = |rows: &BTreeMap<Key, Value>| rows.last_key_value().is_none_or(|(last, _)| *last < key);
+        if map.shard_of_key(&key) != shard || !self.shards.get(&shard).is_some_and(after_the_last) {
+            return Err("a key in another shard than its own, or out of order");
+        }
+        self.set(shard, &key, Some(value));
+        Ok(())
+    }
 }

@@ -12,6 +12,7 @@ use super::operations::{Key, Scan};
 use super::queue::{Lane, Turn};
 use crate::planted::{Bug, is_planted};
 use crate::table::Table;
+use crate::wire::codec::{Decode, DecodeError, Encode, Reader};
 
 /// The most operations that wait at one part, and the most locks that they wait for: each newcomer is compared with them.
 const WAITING_LIMIT: usize = 4096;
@@ -50,6 +51,28 @@ impl Lock {
     /// Where one waits for it.
     pub(super) fn part(&self) -> PartId {
         PartId::of(self.key())
+    }
+}
+
+impl Encode for Lock {
+    fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Lock::Shared(key) => (1u8, key).encode(out),
+            Lock::Exclusive(key) => (2u8, key).encode(out),
+            Lock::Range(scan) => (3u8, scan).encode(out),
+        }
+    }
+}
+
+impl Decode for Lock {
+    fn decode(reader: &mut Reader<'_>) -> Result<Lock, DecodeError> {
+        reader.array_of(2)?;
+        match reader.uint()? {
+            1 => Key::decode(reader).map(Lock::Shared),
+            2 => Key::decode(reader).map(Lock::Exclusive),
+            3 => Scan::decode(reader).map(Lock::Range),
+            tag => Err(DecodeError::Tag(tag)),
+        }
     }
 }
 

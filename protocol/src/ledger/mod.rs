@@ -45,7 +45,7 @@ mod transfers;
 mod versions;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -60,6 +60,7 @@ use crate::planted::{Bug, is_planted};
 use crate::table::PARTS;
 use crate::time::{LogTime, Span};
 use crate::txn::table::RowCounts;
+use crate::wire::codec::wire_struct;
 pub(crate) use execution::{replies_of, swapped_of};
 
 use accounts::{Accounts, Place, Whereabouts};
@@ -148,6 +149,7 @@ struct Flow {
     /// Debits posted less credits posted.
     difference: u128,
 }
+wire_struct!(Flow { sent, received, difference });
 
 /// The state of a group's accounts, ids, sessions, queues and transactions.
 #[derive(Clone)]

@@ -7,10 +7,9 @@ use xxhash_rust::xxh3::Xxh3;
 use super::Ledger;
 use super::accounts::{NO_TRANSFER, Place};
 use super::digest::Sum;
+use super::image::Row;
 use super::model::BATCH_LIMIT;
 use super::operations::{REPLIES_LIMIT, ROW_BYTES};
-use super::queue::{Lane, Waiter, Waiting};
-use crate::ids::AccountId;
 use crate::message::operator::{
     AccountsCall, AccountsPage, KeysCall, KeysPage, LedgerTotals, PageCall, PendingPage, PendingRow, PostedDigest,
     PostedPage, Totals,
@@ -116,12 +115,12 @@ impl Ledger {
             totals.ledger = account.ledger;
             totals.debits = totals.debits.wrapping_add(account.debits_posted);
             totals.credits = totals.credits.wrapping_add(account.credits_posted);
-            sum.row(b'a', &[account, &self.accounts.shard(place), &place.position, &row.last]);
+            row.digest(self.accounts.shard(place), place.position, &mut sum);
         }
         for (ledger, flow) in &self.flows {
             let totals = ledgers.entry(*ledger).or_default();
             (totals.sent, totals.received) = (flow.sent, flow.received);
-            sum.row(b'f', &[ledger, &flow.sent, &flow.received, &flow.difference]);
+            Row::digest(&(*ledger, *flow), &mut sum);
         }
         sum.add(self.ids.sum());
         sum.add(self.posted.sum());
@@ -129,12 +128,10 @@ impl Ledger {
         sum.add(self.replies.sum());
         self.sessions.digest(&mut sum);
         self.transactions.digest(&mut sum);
-        for (key, waiter) in self.queue.iter() {
-            digest_waiter(&mut sum, key.lane, key.arrival, waiter);
+        for (turn, waiter) in self.queue.iter() {
+            waiter.digest(*turn, &mut sum);
         }
-        let clocks: [&dyn Encode; 4] = [&self.applied, &self.time, &self.counter, &self.queue.arrivals()];
-        let leaders: [&dyn Encode; 3] = [&self.leader, &self.members, &self.epoch()];
-        sum.row(b'g', &[&clocks[..], &leaders[..]].concat());
+        self.digest_head(&mut sum);
         Totals {
             applied: self.applied,
             digest: sum.total(),
@@ -149,22 +146,5 @@ impl Ledger {
             ledgers: ledgers.into_values().collect(),
             epoch: self.epoch(),
         }
-    }
-}
-
-fn digest_waiter(sum: &mut Sum, lane: Lane, arrival: u64, waiter: &Waiter) {
-    let lane = lane as u8;
-    let (kind, account, content) = match &waiter.what {
-        Waiting::Transfer(waiting) => (1u8, AccountId(0), waiting.digest),
-        Waiting::Prepare(_) => (2, AccountId(0), 0),
-        Waiting::Read(account, _) => (3, *account, 0),
-        Waiting::Transaction(waiting) => (4, AccountId(0), waiting.digest),
-    };
-    let head: [&dyn Encode; 4] = [&lane, &arrival, &waiter.rank.age, &waiter.rank.txn];
-    let rest: [&dyn Encode; 4] = [&waiter.deadline, &kind, &account, &content];
-    sum.row(b'w', &[head, rest].concat());
-    for (number, asker) in waiter.askers.iter().enumerate() {
-        let number = number as u64;
-        sum.row(b'q', &[&arrival, &number, &asker.command, &asker.index, &asker.alone, &asker.session]);
     }
 }

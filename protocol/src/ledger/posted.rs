@@ -1,8 +1,14 @@
 //! The posted transfers: immutable rows in the order of posting.
 
-use super::arena::Arena;
+use super::accounts::NO_TRANSFER;
+use super::arena::{Arena, Frozen};
 use super::digest::Packer;
+use super::image::{Fault, Rows};
 use super::model::{Posted, Sides};
+use crate::wire::codec::Encode;
+
+/// Rows that are allocated at a time.
+const CHUNK: usize = 4096;
 
 /// A posted transfer with the positions of the previous one of each of its accounts: history without an index.
 #[derive(Clone)]
@@ -18,7 +24,7 @@ pub(super) struct PostedRow {
 /// The posted transfers of a group.
 #[derive(Clone)]
 pub(super) struct PostedLog {
-    rows: Arena<PostedRow, 4096>,
+    rows: Arena<PostedRow, CHUNK>,
     sum: u128,
 }
 
@@ -60,5 +66,41 @@ impl PostedLog {
     /// The order-free digest of all rows with their positions.
     pub(super) fn sum(&self) -> u128 {
         self.sum
+    }
+}
+
+/// The posted transfers as an image has them.
+pub(super) struct PostedImage(Frozen<PostedRow, CHUNK>);
+
+/// A row of an image: the transfer, and the previous one of the debit and of the credit account.
+pub(super) type ImageRow = (Posted, Option<u64>, Option<u64>);
+
+impl Rows for PostedImage {
+    fn len(&self, _part: usize) -> usize {
+        self.0.len()
+    }
+
+    fn encode(&self, _part: usize, row: usize, out: &mut Vec<u8>) {
+        let PostedRow { posted, before_debit, before_credit } = self.0.at(row);
+        let before = |position: &u64| (*position != NO_TRANSFER).then_some(*position);
+        (posted, before(before_debit), before(before_credit)).encode(out);
+    }
+}
+
+impl PostedLog {
+    /// The posted transfers as they are now.
+    pub(super) fn image(&mut self) -> PostedImage {
+        let PostedLog { rows, sum: _ } = self;
+        PostedImage(rows.freeze())
+    }
+
+    /// Takes over the next row of an image.
+    pub(super) fn load(&mut self, (posted, debit, credit): ImageRow) -> Result<(), Fault> {
+        if [debit, credit].into_iter().flatten().any(|before| before >= self.len()) {
+            return Err("a transfer after one that comes later");
+        }
+        let (before_debit, before_credit) = (debit.unwrap_or(NO_TRANSFER), credit.unwrap_or(NO_TRANSFER));
+        self.push(PostedRow { posted, before_debit, before_credit }, posted.transfer.digest());
+        Ok(())
     }
 }

@@ -9,13 +9,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::accounts::Place;
+use super::digest::Sum;
 use super::doubt::{Effects, Rank};
 use super::footprint::{Footprint, Spot};
+use super::image::Fault;
 use super::model::Transfer;
 use super::operations::Transaction;
 use crate::ids::{AccountId, CommandRef, Session, TxnId};
 use crate::table::Table;
 use crate::time::LogTime;
+use crate::wire::codec::{Decode, DecodeError, Encode, Reader, wire_struct};
 
 /// Which kind of operation waits; also the first part of the order.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -28,6 +31,23 @@ pub(super) enum Lane {
     Local,
 }
 
+impl Encode for Lane {
+    fn encode(&self, out: &mut Vec<u8>) {
+        (*self as u8).encode(out);
+    }
+}
+
+impl Decode for Lane {
+    fn decode(reader: &mut Reader<'_>) -> Result<Lane, DecodeError> {
+        match reader.uint()? {
+            0 => Ok(Lane::Read),
+            1 => Ok(Lane::Prepare),
+            2 => Ok(Lane::Local),
+            tag => Err(DecodeError::Tag(tag)),
+        }
+    }
+}
+
 /// A place in the queue.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(super) struct Turn {
@@ -36,6 +56,7 @@ pub(super) struct Turn {
     /// Counts all that ever waited.
     pub(super) arrival: u64,
 }
+wire_struct!(Turn { lane, arrival });
 
 /// Who is to be told.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +70,7 @@ pub(super) struct Asker {
     /// The session, which does not expire meanwhile.
     pub(super) session: Option<Session>,
 }
+wire_struct!(Asker { command, index, alone, session });
 
 /// A transfer within this group that waits.
 #[derive(Clone, Debug)]
@@ -60,6 +82,7 @@ pub(super) struct WaitingTransfer {
     /// Its effects.
     pub(super) effects: Effects,
 }
+wire_struct!(WaitingTransfer { transfer, digest, effects });
 
 /// A transaction within this group that waits.
 #[derive(Clone, Debug)]
@@ -71,6 +94,7 @@ pub(super) struct WaitingTransaction {
     /// The digest of its content.
     pub(super) digest: u128,
 }
+wire_struct!(WaitingTransaction { txn, transaction, digest });
 
 /// What waits.
 #[derive(Clone, Debug)]
@@ -83,6 +107,30 @@ pub(super) enum Waiting {
     Prepare(TxnId),
     /// All reads of an account.
     Read(AccountId, Place),
+}
+
+impl Encode for Waiting {
+    fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Waiting::Transfer(waiting) => (1u8, waiting).encode(out),
+            Waiting::Transaction(waiting) => (2u8, waiting).encode(out),
+            Waiting::Prepare(txn) => (3u8, txn).encode(out),
+            Waiting::Read(account, place) => (4u8, (account, place)).encode(out),
+        }
+    }
+}
+
+impl Decode for Waiting {
+    fn decode(reader: &mut Reader<'_>) -> Result<Waiting, DecodeError> {
+        reader.array_of(2)?;
+        match reader.uint()? {
+            1 => Decode::decode(reader).map(Waiting::Transfer),
+            2 => Decode::decode(reader).map(Waiting::Transaction),
+            3 => TxnId::decode(reader).map(Waiting::Prepare),
+            4 => Decode::decode(reader).map(|(account, place)| Waiting::Read(account, place)),
+            tag => Err(DecodeError::Tag(tag)),
+        }
+    }
 }
 
 /// One that waits.
@@ -98,6 +146,29 @@ pub(super) struct Waiter {
     pub(super) at: Footprint,
     /// Who is to be told; for transfers and transactions of this group only.
     pub(super) askers: Vec<Asker>,
+}
+wire_struct!(Waiter { what, rank, deadline, at, askers });
+
+impl Waiter {
+    /// Adds it to a digest.
+    pub(super) fn digest(&self, turn: Turn, sum: &mut Sum) {
+        // Where it waits follows from the rest of the state, by what it does.
+        let Waiter { what, rank, deadline, at: _, askers } = self;
+        let (lane, arrival) = (turn.lane as u8, turn.arrival);
+        let (kind, account, content) = match what {
+            Waiting::Transfer(waiting) => (1u8, AccountId(0), waiting.digest),
+            Waiting::Prepare(_) => (2, AccountId(0), 0),
+            Waiting::Read(account, _) => (3, *account, 0),
+            Waiting::Transaction(waiting) => (4, AccountId(0), waiting.digest),
+        };
+        let head: [&dyn Encode; 4] = [&lane, &arrival, &rank.age, &rank.txn];
+        let rest: [&dyn Encode; 4] = [deadline, &kind, &account, &content];
+        sum.row(b'w', &[head, rest].concat());
+        for (number, asker) in askers.iter().enumerate() {
+            let number = number as u64;
+            sum.row(b'q', &[&arrival, &number, &asker.command, &asker.index, &asker.alone, &asker.session]);
+        }
+    }
 }
 
 /// Everything that waits.
@@ -230,6 +301,51 @@ impl Queue {
     /// Everything that waits, in the order of the queue.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Turn, &Waiter)> {
         self.waiters.iter()
+    }
+
+    /// Everything that waits, as it is now, in the order of the queue.
+    pub(super) fn image(&self) -> Vec<(Turn, Waiter)> {
+        // The rest follows from what waits; how many ever waited is in the head of an image.
+        let Queue { limit: _, waiters, named: _, reads: _, expiry: _, arrivals: _, attached: _ } = self;
+        waiters.iter().map(|(turn, waiter)| (*turn, waiter.clone())).collect()
+    }
+
+    /// The prepares among what waits.
+    pub(super) fn prepares(&self) -> impl Iterator<Item = (Turn, TxnId)> {
+        self.waiters.iter().filter_map(|(turn, waiter)| match &waiter.what {
+            Waiting::Prepare(txn) => Some((*turn, *txn)),
+            _ => None,
+        })
+    }
+
+    /// So many have ever waited, says the head of an image.
+    pub(super) fn load_arrivals(&mut self, arrivals: u64) {
+        self.arrivals = arrivals;
+    }
+
+    /// Takes over the next row of an image.
+    pub(super) fn load(&mut self, turn: Turn, waiter: Waiter) -> Result<(), Fault> {
+        let attached = match &waiter.what {
+            Waiting::Transfer(_) | Waiting::Transaction(_) => waiter.askers.len().checked_sub(1),
+            Waiting::Prepare(_) | Waiting::Read(..) => waiter.askers.is_empty().then_some(0),
+        };
+        let attached = attached.ok_or("a waiter that nobody asked for, or somebody who cannot be told")?;
+        let known = match &waiter.what {
+            Waiting::Transfer(waiting) => self.named.get(&TxnId::from(&waiting.transfer)),
+            Waiting::Transaction(waiting) => self.named.get(&waiting.txn),
+            Waiting::Read(account, _) => self.reads.get(account),
+            Waiting::Prepare(_) => None,
+        };
+        let last = self.waiters.last_key_value().map(|(last, _)| *last);
+        if known.is_some() || last.is_some_and(|last| last >= turn) || turn.arrival > self.arrivals {
+            return Err("a waiter twice, or out of order");
+        }
+        if self.waiters.len() + self.attached + attached >= self.limit {
+            return Err("more waiters than the limit");
+        }
+        self.attached += attached;
+        self.insert(turn, waiter);
+        Ok(())
     }
 
     /// Counts all that ever waited.

@@ -5,6 +5,7 @@ use crate::ledger::operations::{Action, Answered};
 use crate::message::command::Verdict;
 use crate::message::txn::VoteKind;
 use crate::time::LogTime;
+use crate::wire::codec::wire_struct;
 
 /// A transaction that this group coordinates: from its Begin until every participant has acknowledged the end.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -30,6 +31,7 @@ pub struct Coordinated {
     /// Of a commit: what the keys of its swaps held, which the others have to be told.
     pub swapped: Vec<Answered>,
 }
+wire_struct!(Coordinated { txn, attempt, age, participants, action, deadline, vote, values, verdict, swapped });
 
 /// A transaction that another group decides and that is prepared here: it holds what it needs, however long that takes
 /// (hazard S10).

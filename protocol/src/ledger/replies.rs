@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::image::Fault;
 use super::operations::Reply;
 use crate::ids::TxnId;
 use crate::planted::{Bug, is_planted};
@@ -10,6 +11,9 @@ use crate::wire::codec::to_vec;
 
 /// The most bytes that are kept; the oldest go first.
 const LIMIT: usize = 16 * 1024 * 1024;
+
+/// A row of an image.
+pub(super) type ImageRow = (TxnId, Vec<Reply>);
 
 /// The replies of the latest transactions. What is no longer here is answered without: the outcome is kept for ever.
 #[derive(Clone)]
@@ -47,6 +51,22 @@ impl Replies {
     /// What a transaction has yielded, if that is still here.
     pub(super) fn of(&self, txn: TxnId) -> Option<Vec<Reply>> {
         if self.rows.is_empty() { None } else { self.rows.get(&txn).cloned() }
+    }
+
+    /// The replies as they are now, the oldest first.
+    pub(super) fn image(&self) -> Vec<ImageRow> {
+        let Replies { rows, order, bytes: _, sum: _ } = self;
+        let row = |txn: &TxnId| (*txn, rows.get(txn).expect("what is in the order is kept").clone());
+        order.iter().map(row).collect()
+    }
+
+    /// Takes over the next row of an image.
+    pub(super) fn load(&mut self, (txn, replies): ImageRow) -> Result<(), Fault> {
+        if self.rows.get(&txn).is_some() {
+            return Err("the replies to a transaction twice");
+        }
+        self.keep(txn, &replies);
+        Ok(())
     }
 
     /// The order-free digest of all rows.

@@ -5,15 +5,17 @@
 //! is evicted for a newcomer. Its sequence numbers count over all groups, so a group sees only some of them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::Limits;
-use super::arena::Arena;
+use super::arena::{Arena, Frozen};
 use super::digest::Sum;
+use super::image::{Fault, Rows};
 use super::model::CreateResult;
 use crate::ids::Session;
 use crate::table::Table;
 use crate::time::{LogTime, Span};
-use crate::wire::codec::{Encode, encode_array_len};
+use crate::wire::codec::{Decode, DecodeError, Encode, Reader, encode_array_len};
 
 /// How many sequence numbers back a session's requests are recognised.
 const WINDOW: u64 = 1024;
@@ -29,9 +31,21 @@ struct State {
     used: LogTime,
     waiting: u32,
     highest: u64,
-    answers: BTreeMap<u64, Vec<CreateResult>>,
+    /// Behind an `Arc`, so that a session that is used after an image was taken is copied without its answers.
+    answers: Arc<BTreeMap<u64, Vec<CreateResult>>>,
     results: usize,
 }
+
+impl State {
+    fn digest(&self, sum: &mut Sum) {
+        // The answers have a sum of their own.
+        let State { session, used, waiting, highest, answers: _, results: _ } = self;
+        sum.row(b's', &[session, used, waiting, highest]);
+    }
+}
+
+/// Sessions that are copied together after an image was taken.
+const CHUNK: usize = 64;
 
 /// What a session's sequence number means.
 #[derive(Debug, Eq, PartialEq)]
@@ -49,7 +63,7 @@ pub(super) enum Sequence {
 pub(super) struct Sessions {
     limit: usize,
     lifetime: Span,
-    rows: Arena<Option<State>, 1024>,
+    rows: Arena<Option<State>, CHUNK>,
     free: Vec<u32>,
     index: Table<Session, u32>,
     /// Those of which nothing waits, by their last use.
@@ -82,7 +96,12 @@ impl Sessions {
         if self.index.len() >= self.limit {
             return false;
         }
-        let state = State { session, used: now, waiting: 0, highest: 0, answers: BTreeMap::new(), results: 0 };
+        self.insert(State { session, used: now, waiting: 0, highest: 0, answers: Arc::default(), results: 0 });
+        true
+    }
+
+    fn insert(&mut self, state: State) {
+        let (session, used, is_idle) = (state.session, state.used, state.waiting == 0);
         let number = match self.free.pop() {
             Some(number) => {
                 *self.rows.at_mut(number as usize) = Some(state);
@@ -91,8 +110,9 @@ impl Sessions {
             None => u32::try_from(self.rows.push(Some(state))).expect("the limit of sessions is below 2^32"),
         };
         self.index.insert(session, number);
-        self.idle.insert((now, session));
-        true
+        if is_idle {
+            self.idle.insert((used, session));
+        }
     }
 
     /// Whether a session is registered.
@@ -156,7 +176,7 @@ impl Sessions {
         let number = self.index.remove(&session).expect("an idle session is registered");
         let state = self.rows.at_mut(number as usize).take().expect("a registered session has a state");
         self.results -= state.results;
-        for (sequence, results) in &state.answers {
+        for (sequence, results) in state.answers.iter() {
             self.sum = self.sum.wrapping_sub(hash(session, *sequence, results));
         }
         self.free.push(number);
@@ -179,7 +199,7 @@ impl Sessions {
         let Some(state) = self.state(session) else { return };
         let mut freed = 0;
         let mut drop_first = |state: &mut State| {
-            if let Some((oldest, old)) = state.answers.pop_first() {
+            if let Some((oldest, old)) = Arc::make_mut(&mut state.answers).pop_first() {
                 state.results -= old.len();
                 freed += old.len();
                 sum = sum.wrapping_sub(hash(session, oldest, &old));
@@ -197,7 +217,7 @@ impl Sessions {
             added = results.len();
             state.results += added;
             sum = sum.wrapping_add(hash(session, sequence, &results));
-            let before = state.answers.insert(sequence, results);
+            let before = Arc::make_mut(&mut state.answers).insert(sequence, results);
             assert!(before.is_none(), "an answer is kept once");
         }
         self.results = self.results + added - freed;
@@ -207,15 +227,89 @@ impl Sessions {
     /// Adds every session to a digest.
     pub(super) fn digest(&self, sum: &mut Sum) {
         for state in self.rows.from(0).flatten() {
-            sum.row(b's', &[&state.session, &state.used, &state.waiting, &state.highest]);
+            state.digest(sum);
         }
         sum.add(self.sum);
+    }
+
+    /// The order-free digest of the answers.
+    pub(super) fn sum(&self) -> u128 {
+        self.sum
     }
 
     /// How many sessions there are.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.index.len()
+    }
+}
+
+/// The sessions as an image has them; nothing in the place of one that has expired.
+pub(super) struct SessionsImage(Frozen<Option<State>, CHUNK>);
+
+/// A row of an image.
+pub(super) struct ImageRow(Option<State>);
+
+impl Rows for SessionsImage {
+    fn len(&self, _part: usize) -> usize {
+        self.0.len()
+    }
+
+    fn encode(&self, _part: usize, row: usize, out: &mut Vec<u8>) {
+        let Some(State { session, used, waiting, highest, answers, results: _ }) = self.0.at(row) else {
+            return None::<u8>.encode(out);
+        };
+        encode_array_len(out, 5);
+        let head: [&dyn Encode; 4] = [session, used, waiting, highest];
+        head.iter().for_each(|field| field.encode(out));
+        encode_array_len(out, answers.len());
+        answers.iter().for_each(|answer| answer.encode(out));
+    }
+
+    fn digest(&self, _part: usize, row: usize, sum: &mut Sum) {
+        if let Some(state) = self.0.at(row) {
+            state.digest(sum);
+        }
+    }
+}
+
+impl Decode for State {
+    fn decode(reader: &mut Reader<'_>) -> Result<State, DecodeError> {
+        reader.array_of(5)?;
+        let (session, used) = (Session::decode(reader)?, LogTime::decode(reader)?);
+        let (waiting, highest) = (u32::decode(reader)?, u64::decode(reader)?);
+        let answers: Vec<(u64, Vec<CreateResult>)> = Vec::decode(reader)?;
+        let results = answers.iter().map(|(_, results)| results.len()).sum();
+        Ok(State { session, used, waiting, highest, answers: Arc::new(answers.into_iter().collect()), results })
+    }
+}
+
+impl Decode for ImageRow {
+    fn decode(reader: &mut Reader<'_>) -> Result<ImageRow, DecodeError> {
+        Option::decode(reader).map(ImageRow)
+    }
+}
+
+impl Sessions {
+    /// The sessions as they are now.
+    pub(super) fn image(&mut self) -> SessionsImage {
+        // Which places are free, and who is idle, follows from the rows; where a session lies changes no answer.
+        let Sessions { limit: _, lifetime: _, rows, free: _, index: _, idle: _, results: _, sum: _ } = self;
+        SessionsImage(rows.freeze())
+    }
+
+    /// Takes over the next row of an image.
+    pub(super) fn load(&mut self, ImageRow(state): ImageRow) -> Result<(), Fault> {
+        let Some(state) = state else { return Ok(()) };
+        if self.index.get(&state.session).is_some() || self.index.len() >= self.limit {
+            return Err("a session twice, or more of them than the limit");
+        }
+        self.results += state.results;
+        for (sequence, results) in state.answers.iter() {
+            self.sum = self.sum.wrapping_add(hash(state.session, *sequence, results));
+        }
+        self.insert(state);
+        Ok(())
     }
 }
 

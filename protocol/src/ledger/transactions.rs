@@ -5,6 +5,8 @@
 //! participant has acknowledged the end, and its own part is held like a participant's. When an id has its outcome,
 //! nothing is held under it any more.
 
+mod image;
+
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,6 +16,7 @@ use super::digest::Sum;
 use super::doubt::{Ahead, Effects, Fit, Rank};
 use super::execution::swapped_of;
 use super::footprint::Footprint;
+use super::image::Row;
 use super::model::{Outcome, Reason, TransferResult};
 use super::operations::{Action, Answered, Reply};
 use super::output::{CommandResult, Output, TxnOutput};
@@ -27,6 +30,7 @@ use crate::message::txn::VoteKind;
 use crate::planted::{Bug, is_planted};
 use crate::time::LogTime;
 use crate::txn::table::{self, BeginRow, DecideRow, FenceRow, Held as HeldHere, Known, PrepareRow, Record, ResolveRow};
+use crate::wire::codec::wire_struct;
 
 /// One attempt that is prepared or waits for its vote.
 #[derive(Clone, Debug)]
@@ -44,15 +48,17 @@ pub(super) struct Held {
     /// Its place in the queue; nothing once it has voted yes.
     waiting: Option<Turn>,
 }
+wire_struct!(Held { txn, attempt, participants, coordinator, rank, action, digest, needs, since, waiting });
 
 /// A coordinator's record.
 #[derive(Clone)]
-struct Coordination {
+pub(super) struct Coordination {
     record: Coordinated,
     digest: u128,
     /// Who sent the same transfer as one of this group, and is told when there is a decision.
     askers: Vec<Asker>,
 }
+wire_struct!(Coordination { record, digest, askers });
 
 /// Everything that is under way between groups.
 #[derive(Clone, Default)]
@@ -220,22 +226,8 @@ impl Transactions {
 
     /// Adds everything to a digest.
     pub(super) fn digest(&self, sum: &mut Sum) {
-        for held in self.held.values() {
-            let place = held.waiting.map_or(0, |turn| turn.arrival);
-            let names: [&dyn crate::wire::codec::Encode; 4] =
-                [&held.txn, &held.attempt, &held.coordinator, &held.participants];
-            let rest: [&dyn crate::wire::codec::Encode; 4] = [&held.rank.age, &held.digest, &held.since, &place];
-            sum.row(b'd', &[names, rest].concat());
-        }
-        for coordination in self.records.values() {
-            let record = &coordination.record;
-            let asked = coordination.askers.len() as u64;
-            let names: [&dyn crate::wire::codec::Encode; 4] =
-                [&record.txn, &record.attempt, &record.age, &record.participants];
-            let rest: [&dyn crate::wire::codec::Encode; 6] =
-                [&coordination.digest, &record.deadline, &record.vote, &record.verdict, &record.swapped, &asked];
-            sum.row(b'c', &[&names[..], &rest[..]].concat());
-        }
+        self.held.values().for_each(|held| held.digest(sum));
+        self.records.values().for_each(|coordination| coordination.digest(sum));
     }
 }
 

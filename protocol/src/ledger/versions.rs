@@ -28,6 +28,15 @@ impl Versions {
         Versions { accounts: buckets(), keys: buckets(), parts: buckets() }
     }
 
+    /// As if everything had changed last before slot `applied`: that is a later slot than the true one, before which
+    /// nothing changed, so a read that is made twice over a state that was loaded in between is made once more.
+    pub(super) fn since(applied: Slot, parts: usize) -> Versions {
+        let mut versions = Versions::new(parts);
+        let Versions { accounts, keys, parts } = &mut versions;
+        [accounts, keys, parts].into_iter().for_each(|buckets| buckets.fill(applied));
+        versions
+    }
+
     /// An account changes by the entry at `slot`.
     pub(super) fn touch_account(&mut self, place: Place, slot: Slot) {
         let bucket = bucket_of(place, self.accounts.len());

@@ -384,12 +384,18 @@ impl<T: Decode> Decode for Option<T> {
 /// Memory is taken for so many elements at once; more only as they arrive.
 const PREALLOCATE: usize = 256;
 
-impl<T: Encode> Encode for Vec<T> {
+impl<T: Encode> Encode for [T] {
     fn encode(&self, out: &mut Vec<u8>) {
         encode_array_len(out, self.len());
         for item in self {
             item.encode(out);
         }
+    }
+}
+
+impl<T: Encode> Encode for Vec<T> {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.as_slice().encode(out);
     }
 }
 
@@ -430,7 +436,7 @@ impl<A: Encode, B: Encode, C: Encode> Encode for (A, B, C) {
     }
 }
 
-impl<T: Encode> Encode for Arc<T> {
+impl<T: Encode + ?Sized> Encode for Arc<T> {
     fn encode(&self, out: &mut Vec<u8>) {
         (**self).encode(out);
     }
@@ -439,6 +445,18 @@ impl<T: Encode> Encode for Arc<T> {
 impl<T: Decode> Decode for Arc<T> {
     fn decode(reader: &mut Reader<'_>) -> Result<Arc<T>, DecodeError> {
         T::decode(reader).map(Arc::new)
+    }
+}
+
+impl<T: Encode> Encode for Box<T> {
+    fn encode(&self, out: &mut Vec<u8>) {
+        (**self).encode(out);
+    }
+}
+
+impl<T: Decode> Decode for Box<T> {
+    fn decode(reader: &mut Reader<'_>) -> Result<Box<T>, DecodeError> {
+        T::decode(reader).map(Box::new)
     }
 }
 
@@ -452,6 +470,13 @@ impl<A: Decode, B: Decode> Decode for (A, B) {
     fn decode(reader: &mut Reader<'_>) -> Result<(A, B), DecodeError> {
         reader.array_of(2)?;
         Ok((A::decode(reader)?, B::decode(reader)?))
+    }
+}
+
+impl<A: Decode, B: Decode, C: Decode> Decode for (A, B, C) {
+    fn decode(reader: &mut Reader<'_>) -> Result<(A, B, C), DecodeError> {
+        reader.array_of(3)?;
+        Ok((A::decode(reader)?, B::decode(reader)?, C::decode(reader)?))
     }
 }
 
@@ -494,6 +519,8 @@ macro_rules! wire_struct {
                 Ok($name { $($field: $crate::wire::codec::Decode::decode(reader)?),* })
             }
         }
+        // Types that only this crate knows have a form, too: in the images of the ledger.
+        #[allow(unreachable_pub)]
         impl $name {
             /// The names of the fields in their order on the wire.
             pub const FIELDS: &'static [&'static str] = &[$(stringify!($field)),*];
@@ -521,6 +548,7 @@ macro_rules! wire_tags {
                 }
             }
         }
+        #[allow(unreachable_pub)]
         impl $name {
             /// Every variant with its tag on the wire.
             pub const ALL: &'static [($name, u64)] = &[$(($name::$variant, $tag)),+];
