@@ -1,5 +1,6 @@
 //! An image as bytes.
 
+use std::fmt;
 use std::sync::Arc;
 
 use xxhash_rust::xxh3::Xxh3;
@@ -100,6 +101,12 @@ impl ImageEncoder {
             Some(section) => (self.section, self.part, self.row) = (section, 0, 0),
             None => self.done = true,
         }
+    }
+}
+
+impl fmt::Debug for ImageEncoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ImageEncoder").field("head", &self.parts.head).field("chunks", &self.number).finish_non_exhaustive()
     }
 }
 

@@ -184,7 +184,7 @@ impl Replica {
         loading.tries = 0;
         match loading.loader.push(&message.piece) {
             Ok(None) => self.fetch_piece(node, effects),
-            Ok(Some(ledger)) => {
+            Ok(Some(mut ledger)) => {
                 self.snapshots.loading = None;
                 self.snapshots.writing = Some(ledger.applied());
                 effects.push(Effect::Snapshot(ledger.image()));
