@@ -125,11 +125,6 @@ pub trait SnapshotDevice {
     ///
     /// # Errors
     /// If it cannot be read.
-    fn read_snapshot(
-        &mut self,
-        group: GroupId,
-        slot: Slot,
-        offset: u64,
-        into: &mut [u8],
-    ) -> Result<usize, Self::Error>;
+    fn read_snapshot(&mut self, group: GroupId, slot: Slot, offset: u64, into: &mut [u8])
+    -> Result<usize, Self::Error>;
 }

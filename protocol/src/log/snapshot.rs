@@ -152,7 +152,8 @@ fn claimed(head: &[u8]) -> Option<usize> {
 /// If the bytes are not one: they may come from a disk or from a peer.
 pub fn decode(offset: u64, bytes: &[u8]) -> Result<Chunk, SnapshotError> {
     let bad = || SnapshotError::Chunk(offset);
-    let field = |at: usize| bytes.get(at..at + 4).and_then(|field| field.first_chunk()).copied().map(u32::from_be_bytes);
+    let field =
+        |at: usize| bytes.get(at..at + 4).and_then(|field| field.first_chunk()).copied().map(u32::from_be_bytes);
     let place = bytes.get(16..24).and_then(|field| field.first_chunk()).copied().map(u64::from_be_bytes);
     let length = field(8).ok_or_else(bad)? as usize;
     let whole = claimed(bytes) == Some(bytes.len()) && place == Some(offset) && length <= CHUNK_LIMIT;

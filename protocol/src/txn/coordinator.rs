@@ -217,7 +217,11 @@ impl Role for Coordinator {
                     }
                 }
             }
-            Input::Message { message: Message::Paxos(_), .. } | Input::Persisted(_) | Input::Fetched { .. } | Input::Snapshotted(_) | Input::SnapshotRead { .. } => {
+            Input::Message { message: Message::Paxos(_), .. }
+            | Input::Persisted(_)
+            | Input::Fetched { .. }
+            | Input::Snapshotted(_)
+            | Input::SnapshotRead { .. } => {
                 effects.trace("coordinator_ignored", || "an input of another role".to_owned());
             }
         }

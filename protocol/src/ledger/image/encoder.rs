@@ -106,7 +106,10 @@ impl ImageEncoder {
 
 impl fmt::Debug for ImageEncoder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ImageEncoder").field("head", &self.parts.head).field("chunks", &self.number).finish_non_exhaustive()
+        f.debug_struct("ImageEncoder")
+            .field("head", &self.parts.head)
+            .field("chunks", &self.number)
+            .finish_non_exhaustive()
     }
 }
 
