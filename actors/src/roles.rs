@@ -8,6 +8,7 @@ use drachma_protocol::log::record::Recovered;
 use drachma_protocol::paxos::{Leader, LeaderConfig, Replica, ReplicaConfig};
 use drachma_protocol::role::{Address, Role, RoleKind};
 use drachma_protocol::routing::Routes;
+use drachma_protocol::table::PARTS;
 use drachma_protocol::txn::{Coordinator, Participant, TxnConfig};
 
 use crate::config::NodeConfig;
@@ -65,7 +66,8 @@ impl RoleFactory for RealRoles {
             seed: seed(),
         });
         let snapshot_every = config.storage.snapshot_every_bytes;
-        let replica = ReplicaConfig { node, group, nodes, directory, genesis, snapshot_every, seed: seed() };
+        let (parts, seed) = (PARTS, seed());
+        let replica = ReplicaConfig { node, group, nodes, directory, genesis, snapshot_every, parts, seed };
         let replica = match ledger {
             Some(ledger) => Replica::with_ledger(replica, recovered, *ledger),
             None => Replica::new(replica, recovered),

@@ -30,6 +30,8 @@ fn replica() -> Replica {
         nodes: vec![NodeId(1), NodeId(2), NodeId(3)],
         directory: DirectoryId(1),
         genesis,
+        snapshot_every: u64::MAX,
+        parts: 16,
         seed: 7,
     };
     Replica::new(config, Recovered { promise: BALLOT, ..Recovered::default() })

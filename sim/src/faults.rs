@@ -153,6 +153,8 @@ pub enum Deed {
     Resolved,
     /// A client is answered.
     Acknowledge,
+    /// A snapshot is written.
+    Snapshot,
 }
 
 /// A point of a node's work.
@@ -177,7 +179,7 @@ pub enum Point {
 impl Point {
     /// Every point; of those in the middle of effects one.
     pub fn all() -> Vec<Point> {
-        const DEEDS: [Deed; 11] = [
+        const DEEDS: [Deed; 12] = [
             Deed::Append,
             Deed::Promise,
             Deed::Accepted,
@@ -189,6 +191,7 @@ impl Point {
             Deed::Resolve,
             Deed::Resolved,
             Deed::Acknowledge,
+            Deed::Snapshot,
         ];
         let mut points =
             vec![Point::BeforeSync, Point::AfterSync, Point::AfterPersisted, Point::AfterRequest, Point::Effects(1)];
@@ -216,6 +219,7 @@ impl Point {
                 Deed::Resolve => "before resolve",
                 Deed::Resolved => "before resolved",
                 Deed::Acknowledge => "before acknowledge",
+                Deed::Snapshot => "before snapshot",
             },
             Point::After(deed) => match deed {
                 Deed::Append => "after append",
@@ -229,6 +233,7 @@ impl Point {
                 Deed::Resolve => "after resolve",
                 Deed::Resolved => "after resolved",
                 Deed::Acknowledge => "after acknowledge",
+                Deed::Snapshot => "after snapshot",
             },
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use drachma_protocol::ids::{DirectoryId, GroupId, NodeId, Slot};
-use drachma_protocol::ledger::Ledger;
+use drachma_protocol::ledger::{Genesis, Ledger};
 use drachma_protocol::log::record::Recovered;
 use drachma_protocol::message::client::Request;
 use drachma_protocol::rng::Rng;
@@ -13,6 +13,10 @@ use drachma_protocol::time::Time;
 use crate::clock::{Clock, NOMINAL};
 use crate::disk::{Disk, Refusal};
 use crate::shape::Shape;
+
+/// The parts of a ledger's tables: a run has few rows, and a thousand empty parts for each start of a replica cost more
+/// than they.
+pub const PARTS: usize = 16;
 
 /// A role that the simulator hosts.
 pub trait Hosted: Role {
@@ -38,6 +42,8 @@ pub struct Birth {
     pub directory: DirectoryId,
     /// What its disk held of the group.
     pub recovered: Recovered,
+    /// The state at which its log begins, if that is a snapshot's.
+    pub ledger: Option<Box<Ledger>>,
     /// Another one at each start.
     pub seed: u64,
     /// The node's wall clock, in microseconds since 1970.
@@ -48,6 +54,11 @@ pub struct Birth {
 pub trait Assembly {
     /// The roles of a group on a node that starts with what it recovered.
     fn start(&self, birth: Birth) -> Vec<(RoleKind, Box<dyn Hosted>)>;
+
+    /// What a group begins with, where there are ledgers.
+    fn genesis(&self, _group: GroupId) -> Option<Genesis> {
+        None
+    }
 
     /// Which role takes a client's request.
     fn takes(&self, request: &Request) -> RoleKind;
@@ -171,20 +182,31 @@ impl Node {
     pub fn start(&mut self, now: u64, groups: &[GroupId], assembly: &dyn Assembly) -> Result<(), Refusal> {
         assert!(!self.is_up(), "a node runs once at a time");
         let mut recovered: BTreeMap<GroupId, Recovered> = self.disk.start()?;
-        self.boot += 1;
-        self.clocks.start(now);
-        self.told = Time(0);
+        let mut births = Vec::new();
         for group in groups {
-            let birth = Birth {
+            let recovered = recovered.remove(group).unwrap_or_default();
+            let seed = self.rng.next_u64();
+            let genesis = assembly.genesis(*group).filter(|_| recovered.start > Slot(0));
+            let load = |genesis: &Genesis| self.disk.load(recovered.start, seed, genesis, PARTS);
+            let ledger = genesis.as_ref().map(load).transpose()?.map(Box::new);
+            let wall = self.clocks.wall(now);
+            births.push(Birth {
                 node: self.id,
                 group: *group,
                 directory: self.directory,
-                recovered: recovered.remove(group).unwrap_or_default(),
-                seed: self.rng.next_u64(),
-                wall: self.clocks.wall(now),
-            };
+                recovered,
+                ledger,
+                seed,
+                wall,
+            });
+        }
+        self.boot += 1;
+        self.clocks.start(now);
+        self.told = Time(0);
+        for birth in births {
+            let group = birth.group;
             for (role, hosted) in assembly.start(birth) {
-                let address = Address { node: self.id, group: *group, role };
+                let address = Address { node: self.id, group, role };
                 self.seats.push(Seat {
                     address,
                     role: hosted,

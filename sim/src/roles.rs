@@ -1,6 +1,7 @@
 //! The real roles, as a node assembles them. This is the only file that knows their constructors.
 
-use drachma_protocol::ledger::Ledger;
+use drachma_protocol::ids::GroupId;
+use drachma_protocol::ledger::{Genesis, Ledger};
 use drachma_protocol::message::client::{Call, Request};
 use drachma_protocol::message::operator::OperatorCall;
 use drachma_protocol::paxos::{Leader, LeaderConfig, Replica, ReplicaConfig};
@@ -10,13 +11,10 @@ use drachma_protocol::txn::{Coordinator, Participant, TxnConfig};
 
 use crate::checkers::Checkers;
 use crate::faults::Swarm;
-use crate::node::{Assembly, Birth, Hosted};
+use crate::node::{Assembly, Birth, Hosted, PARTS};
 use crate::run::Simulation;
 use crate::shape::Shape;
 
-/// The parts of a ledger's tables: a run has few rows, and a thousand empty parts for each start of a replica cost more
-/// than they.
-const PARTS: usize = 16;
 /// A coordinator has room for at least so many transfers at a time.
 const BATCH_ROOM: usize = 64;
 
@@ -58,7 +56,7 @@ impl RealRoles {
 
 impl Assembly for RealRoles {
     fn start(&self, birth: Birth) -> Vec<(RoleKind, Box<dyn Hosted>)> {
-        let Birth { node, group, directory, recovered, seed, wall } = birth;
+        let Birth { node, group, directory, recovered, ledger, seed, wall } = birth;
         let nodes = self.shape.members(group).to_vec();
         let leader = Leader::new(LeaderConfig {
             node,
@@ -72,9 +70,12 @@ impl Assembly for RealRoles {
             seed,
         });
         let genesis = self.shape.genesis(group);
-        let ledger = Ledger::with_parts(seed, &genesis, PARTS);
-        let config = ReplicaConfig { node, group, nodes, directory, genesis, seed };
-        let replica = Replica::with_ledger(config, recovered, ledger);
+        let snapshot_every = self.shape.snapshot_every;
+        let config = ReplicaConfig { node, group, nodes, directory, genesis, snapshot_every, parts: PARTS, seed };
+        let replica = match ledger {
+            Some(ledger) => Replica::with_ledger(config, recovered, *ledger),
+            None => Replica::new(config, recovered),
+        };
         let me = |role| Address { node, group, role };
         let coordinator = Coordinator::new(self.txn(me(RoleKind::Coordinator), seed ^ 1));
         let participant = Participant::new(self.txn(me(RoleKind::Participant), seed ^ 2));
@@ -84,6 +85,10 @@ impl Assembly for RealRoles {
             (RoleKind::Coordinator, Box::new(coordinator)),
             (RoleKind::Participant, Box::new(participant)),
         ]
+    }
+
+    fn genesis(&self, group: GroupId) -> Option<Genesis> {
+        Some(self.shape.genesis(group))
     }
 
     fn takes(&self, request: &Request) -> RoleKind {

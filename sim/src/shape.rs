@@ -35,6 +35,8 @@ pub struct Shape {
     pub resend: Span,
     /// After which a participant asks about something in doubt.
     pub inquire_after: Span,
+    /// Bytes of entries between two snapshots of a replica.
+    pub snapshot_every: u64,
 }
 
 impl Shape {
@@ -61,6 +63,7 @@ impl Shape {
             } else {
                 between(rng, 100, 1000)
             }),
+            snapshot_every: pick(rng, &[2 << 10, 8 << 10, 32 << 10, 128 << 10, u64::MAX]),
         }
     }
 

@@ -22,6 +22,8 @@ pub use strike::Loss;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
+
 use drachma_protocol::ids::{GroupId, NodeId};
 use drachma_protocol::message::client::Response;
 use drachma_protocol::rng::Rng;
@@ -88,6 +90,8 @@ pub struct World<'a> {
     lost: BTreeSet<(NodeId, NodeId)>,
     // Groups whose first entry was applied somewhere.
     begun: BTreeSet<GroupId>,
+    // What was applied anywhere, by group.
+    chosen: BTreeMap<GroupId, Vec<Bytes>>,
     healed: bool,
     // Who runs, and is judged, once it is healed.
     healthy: BTreeSet<NodeId>,
@@ -172,6 +176,7 @@ impl<'a> World<'a> {
             leaders: BTreeMap::new(),
             lost: BTreeSet::new(),
             begun: BTreeSet::new(),
+            chosen: BTreeMap::new(),
             healed: false,
             healthy: BTreeSet::new(),
             voters: BTreeSet::new(),
@@ -322,6 +327,15 @@ impl<'a> World<'a> {
                 self.nodes[node].seats[seat].mailbox.push_back(Input::Fetched { start, entries });
                 self.run_node(node);
             }
+            Event::Snapshotted { node, boot, seat, slot } if self.is_current(node, boot) => {
+                self.nodes[node].disk.finish_snapshot();
+                self.nodes[node].seats[seat].mailbox.push_back(Input::Snapshotted(slot));
+                self.run_node(node);
+            }
+            Event::SnapshotRead { node, boot, seat, slot, offset, piece } if self.is_current(node, boot) => {
+                self.nodes[node].seats[seat].mailbox.push_back(Input::SnapshotRead { slot, offset, piece });
+                self.run_node(node);
+            }
             Event::Link { node, boot, peer, change } if self.is_current(node, boot) => self.on_link(node, peer, change),
             Event::Fault => self.on_fault(),
             Event::Mend(links) => self.mend(&links),
@@ -347,6 +361,8 @@ impl<'a> World<'a> {
             | Event::Go { .. }
             | Event::Synced { .. }
             | Event::Fetched { .. }
+            | Event::Snapshotted { .. }
+            | Event::SnapshotRead { .. }
             | Event::Link { .. }
             | Event::Start { .. }
             | Event::Relapse { .. }

@@ -13,6 +13,8 @@ use drachma_protocol::ledger::{Genesis, Ledger};
 use drachma_protocol::log::device::SnapshotDevice;
 use drachma_protocol::log::snapshot::{self, LoadError, Name, SnapshotError};
 
+use drachma_protocol::table::PARTS;
+
 use super::StorageError;
 use super::files::{self, Layout};
 
@@ -28,7 +30,6 @@ pub(super) struct SnapshotFiles {
 }
 
 struct Unfinished {
-    slot: Slot,
     file: File,
     unsynced: usize,
 }
@@ -42,11 +43,11 @@ impl SnapshotFiles {
 impl SnapshotDevice for SnapshotFiles {
     type Error = StorageError;
 
-    fn begin_snapshot(&mut self, group: GroupId, slot: Slot) -> Result<(), StorageError> {
+    fn begin_snapshot(&mut self, group: GroupId) -> Result<(), StorageError> {
         let path = self.layout.unfinished_snapshot(group);
         let open = OpenOptions::new().write(true).create(true).truncate(true).open(&path);
         let file = open.map_err(StorageError::io(&path))?;
-        self.unfinished.insert(group, Unfinished { slot, file, unsynced: 0 });
+        self.unfinished.insert(group, Unfinished { file, unsynced: 0 });
         Ok(())
     }
 
@@ -61,8 +62,8 @@ impl SnapshotDevice for SnapshotFiles {
         written.map_err(StorageError::io(&self.layout.unfinished_snapshot(group)))
     }
 
-    fn finish_snapshot(&mut self, group: GroupId) -> Result<(), StorageError> {
-        let Unfinished { slot, file, .. } =
+    fn finish_snapshot(&mut self, group: GroupId, slot: Slot) -> Result<(), StorageError> {
+        let Unfinished { file, .. } =
             self.unfinished.remove(&group).expect("a snapshot is begun before it is finished");
         let (from, to) = (self.layout.unfinished_snapshot(group), self.layout.snapshot(group, slot));
         file.sync_all().map_err(StorageError::io(&from))?;
@@ -96,10 +97,11 @@ impl SnapshotDevice for SnapshotFiles {
 /// # Errors
 /// If it is damaged (with file and offset), of another cluster, or cannot be read.
 pub fn load(data: &Path, name: Name, seed: u64, genesis: &Genesis) -> Result<Ledger, StorageError> {
+    let tables = (seed, genesis, PARTS);
     let layout = Layout::new(data);
     let path = layout.snapshot(name.group, name.slot);
     let group = name.group;
-    snapshot::load(&mut SnapshotFiles::new(layout), name, seed, genesis).map_err(|error| match error {
+    snapshot::load(&mut SnapshotFiles::new(layout), name, tables).map_err(|error| match error {
         LoadError::Device(error) => error,
         LoadError::Snapshot(SnapshotError::Header) => StorageError::SnapshotDamaged { path, group, offset: 0 },
         LoadError::Snapshot(SnapshotError::Chunk(offset)) => StorageError::SnapshotDamaged { path, group, offset },

@@ -153,7 +153,7 @@ fn what_a_crash_leaves_of_a_snapshot_is_removed() {
     // One that was not whole, one that was whole and not on record, and files of somebody else.
     let mut files = SnapshotFiles::new(Layout::new(&directory.0));
     let mut image = Writer::new(CLUSTER, G1, ledger(10, 15).image());
-    files.begin_snapshot(G1, Slot(15)).unwrap();
+    files.begin_snapshot(G1).unwrap();
     files.append_snapshot(G1, &image.next_piece().unwrap()).unwrap();
     fs::copy(directory.snapshot(10), directory.snapshot(12)).unwrap();
     fs::write(directory.0.join("snapshots/g1-007.snapshot"), "").unwrap();
@@ -173,7 +173,7 @@ fn pieces_are_read_in_any_order_while_the_next_snapshot_is_written() {
     log.fill(G1, 0, 40);
     log.snapshot(&mut first);
     log.handle.snapshot(G1, second.image());
-    let mut loader = Loader::new(Slot(20), 5, &genesis(40_000));
+    let mut loader = Loader::new(Slot(20), 5, &genesis(40_000), 8);
     let mut offsets = vec![HEADER];
     let loaded = loop {
         let piece = log.piece(20, loader.offset()).expect("it is there");

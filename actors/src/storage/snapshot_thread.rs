@@ -208,7 +208,7 @@ impl SnapshotThread {
 
     fn begin(&mut self, group: GroupId, image: Image) -> Result<Current, StorageError> {
         let slot = image.slot();
-        self.files.begin_snapshot(group, slot)?;
+        self.files.begin_snapshot(group)?;
         self.note(group, |state| state.writing = true);
         let (writer, now) = (Writer::new(self.cluster, group, image), Instant::now());
         Ok(Current { group, slot, writer, begun: now, bytes: 0, next: now })
@@ -216,7 +216,7 @@ impl SnapshotThread {
 
     fn finish(&mut self) -> Result<(), StorageError> {
         let Some(Current { group, slot, begun, bytes, .. }) = self.current.take() else { return Ok(()) };
-        self.files.finish_snapshot(group)?;
+        self.files.finish_snapshot(group, slot)?;
         let took = begun.elapsed();
         tracing::info!(%group, %slot, bytes, millis = took.as_millis() as u64, "snapshot written");
         self.note(group, |state| {

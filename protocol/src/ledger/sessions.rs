@@ -64,7 +64,8 @@ pub(super) struct Sessions {
     limit: usize,
     lifetime: Span,
     rows: Arena<Option<State>, CHUNK>,
-    free: Vec<u32>,
+    /// The places of those that have expired. The first is taken next, so that the places follow from the rows.
+    free: BTreeSet<u32>,
     index: Table<Session, u32>,
     /// Those of which nothing waits, by their last use.
     idle: BTreeSet<(LogTime, Session)>,
@@ -80,7 +81,7 @@ impl Sessions {
             limit: limits.sessions,
             lifetime: limits.session_lifetime,
             rows: Arena::new(),
-            free: Vec::new(),
+            free: BTreeSet::new(),
             index: Table::new(seed, 64),
             idle: BTreeSet::new(),
             results: 0,
@@ -96,23 +97,21 @@ impl Sessions {
         if self.index.len() >= self.limit {
             return false;
         }
-        self.insert(State { session, used: now, waiting: 0, highest: 0, answers: Arc::default(), results: 0 });
+        let number = self.free.pop_first().unwrap_or_else(|| self.new_place());
+        self.put(number, State { session, used: now, waiting: 0, highest: 0, answers: Arc::default(), results: 0 });
         true
     }
 
-    fn insert(&mut self, state: State) {
-        let (session, used, is_idle) = (state.session, state.used, state.waiting == 0);
-        let number = match self.free.pop() {
-            Some(number) => {
-                *self.rows.at_mut(number as usize) = Some(state);
-                number
-            }
-            None => u32::try_from(self.rows.push(Some(state))).expect("the limit of sessions is below 2^32"),
-        };
-        self.index.insert(session, number);
-        if is_idle {
-            self.idle.insert((used, session));
+    fn new_place(&mut self) -> u32 {
+        u32::try_from(self.rows.push(None)).expect("the limit of sessions is below 2^32")
+    }
+
+    fn put(&mut self, number: u32, state: State) {
+        self.index.insert(state.session, number);
+        if state.waiting == 0 {
+            self.idle.insert((state.used, state.session));
         }
+        *self.rows.at_mut(number as usize) = Some(state);
     }
 
     /// Whether a session is registered.
@@ -179,7 +178,7 @@ impl Sessions {
         for (sequence, results) in state.answers.iter() {
             self.sum = self.sum.wrapping_sub(hash(session, *sequence, results));
         }
-        self.free.push(number);
+        self.free.insert(number);
         true
     }
 
@@ -293,22 +292,29 @@ impl Decode for ImageRow {
 impl Sessions {
     /// The sessions as they are now.
     pub(super) fn image(&mut self) -> SessionsImage {
-        // Which places are free, and who is idle, follows from the rows; where a session lies changes no answer.
+        // Which places are free, and who is idle, follows from the rows.
         let Sessions { limit: _, lifetime: _, rows, free: _, index: _, idle: _, results: _, sum: _ } = self;
         SessionsImage(rows.freeze())
     }
 
     /// Takes over the next row of an image.
     pub(super) fn load(&mut self, ImageRow(state): ImageRow) -> Result<(), Fault> {
-        let Some(state) = state else { return Ok(()) };
-        if self.index.get(&state.session).is_some() || self.index.len() >= self.limit {
-            return Err("a session twice, or more of them than the limit");
+        if self.rows.len() >= self.limit {
+            return Err("more sessions than the limit");
+        }
+        let number = self.new_place();
+        let Some(state) = state else {
+            self.free.insert(number);
+            return Ok(());
+        };
+        if self.index.get(&state.session).is_some() {
+            return Err("a session twice");
         }
         self.results += state.results;
         for (sequence, results) in state.answers.iter() {
             self.sum = self.sum.wrapping_add(hash(state.session, *sequence, results));
         }
-        self.insert(state);
+        self.put(number, state);
         Ok(())
     }
 }

@@ -106,7 +106,7 @@ pub trait SnapshotDevice {
     ///
     /// # Errors
     /// If there is no room.
-    fn begin_snapshot(&mut self, group: GroupId, slot: Slot) -> Result<(), Self::Error>;
+    fn begin_snapshot(&mut self, group: GroupId) -> Result<(), Self::Error>;
 
     /// Adds bytes to the snapshot that was begun.
     ///
@@ -118,7 +118,7 @@ pub trait SnapshotDevice {
     ///
     /// # Errors
     /// If it may not be durable.
-    fn finish_snapshot(&mut self, group: GroupId) -> Result<(), Self::Error>;
+    fn finish_snapshot(&mut self, group: GroupId, slot: Slot) -> Result<(), Self::Error>;
 
     /// Fills `into` with bytes of a whole snapshot from `offset` on, and returns how many: fewer only where it ends, none
     /// if there is no such snapshot.

@@ -21,12 +21,14 @@
 //! A chunk says where it stands, so it can be read, sent and checked by itself: whoever fetches a snapshot asks for the
 //! next by its offset, from anybody who has the same snapshot.
 
+use std::fmt;
+
 use bytes::Bytes;
 
 use super::device::SnapshotDevice;
 use super::segment;
 use crate::ids::{ClusterId, GroupId, Slot};
-use crate::ledger::image::{Image, ImageEncoder, ImageError, ImageLoader};
+use crate::ledger::image::{CHUNK_LIMIT, Image, ImageEncoder, ImageError, ImageLoader};
 use crate::ledger::{Genesis, Ledger};
 
 /// The version of this format.
@@ -35,8 +37,6 @@ pub const VERSION: u16 = 1;
 pub const HEADER: u64 = 64;
 /// The size of a chunk's head in bytes.
 pub const HEAD: usize = 24;
-/// The most bytes of a chunk before compression: the largest row alone, with room to spare.
-pub const CHUNK_LIMIT: usize = 1 << 20;
 
 const MAGIC: [u8; 8] = *b"DRACHSNP";
 
@@ -84,7 +84,6 @@ impl Name {
 }
 
 /// Turns an image into the bytes of a snapshot, a piece at a time.
-#[derive(Debug)]
 pub struct Writer {
     header: Option<Vec<u8>>,
     image: Option<ImageEncoder>,
@@ -116,6 +115,25 @@ impl Writer {
         self.count += 1;
         Some(piece)
     }
+}
+
+/// Writes the snapshot of an image at once.
+///
+/// # Errors
+/// If the device refuses.
+pub fn write<D: SnapshotDevice>(
+    device: &mut D,
+    cluster: ClusterId,
+    group: GroupId,
+    image: Image,
+) -> Result<(), D::Error> {
+    let slot = image.slot();
+    let mut writer = Writer::new(cluster, group, image);
+    device.begin_snapshot(group)?;
+    while let Some(piece) = writer.next_piece() {
+        device.append_snapshot(group, &piece)?;
+    }
+    device.finish_snapshot(group, slot)
 }
 
 fn chunk_of(offset: u64, count: u32, compressed: &[u8], length: usize) -> Vec<u8> {
@@ -199,22 +217,21 @@ pub enum LoadError<E> {
     Snapshot(#[from] SnapshotError),
 }
 
-/// Loads the state that a whole snapshot holds.
+/// Loads the state that a whole snapshot holds, into a ledger as [`Ledger::with_parts`] makes it.
 ///
 /// # Errors
 /// If it is damaged, or the device refuses.
 pub fn load<D: SnapshotDevice>(
     device: &mut D,
     name: Name,
-    seed: u64,
-    genesis: &Genesis,
+    (seed, genesis, parts): (u64, &Genesis, usize),
 ) -> Result<Ledger, LoadError<D::Error>> {
     let mut header = vec![0; HEADER as usize];
     let read = device.read_snapshot(name.group, name.slot, 0, &mut header).map_err(LoadError::Device)?;
     if read < header.len() || header != name.header() {
         return Err(SnapshotError::Header.into());
     }
-    let mut loader = Loader::new(name.slot, seed, genesis);
+    let mut loader = Loader::new(name.slot, seed, genesis, parts);
     loop {
         let chunk = read_at(device, name, loader.offset())?;
         if let Some(ledger) = loader.push(&chunk)? {
@@ -229,7 +246,7 @@ fn read_at<D: SnapshotDevice>(device: &mut D, name: Name, offset: u64) -> Result
 }
 
 /// Makes a state of chunks, one after the other.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Loader {
     slot: Slot,
     offset: u64,
@@ -237,9 +254,9 @@ pub struct Loader {
 }
 
 impl Loader {
-    /// Nothing yet of the snapshot at `slot`. `seed` is for the hash tables.
-    pub fn new(slot: Slot, seed: u64, genesis: &Genesis) -> Loader {
-        Loader { slot, offset: HEADER, loader: Some(ImageLoader::new(seed, genesis)) }
+    /// Nothing yet of the snapshot at `slot`. `seed` and `parts` are for the hash tables, as in [`Ledger::with_parts`].
+    pub fn new(slot: Slot, seed: u64, genesis: &Genesis, parts: usize) -> Loader {
+        Loader { slot, offset: HEADER, loader: Some(ImageLoader::with_parts(seed, genesis, parts)) }
     }
 
     /// Where the next chunk stands.
@@ -271,5 +288,11 @@ impl Loader {
         }
         self.offset += bytes.len() as u64;
         Ok(None)
+    }
+}
+
+impl fmt::Debug for Loader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Loader").field("slot", &self.slot).field("offset", &self.offset).finish_non_exhaustive()
     }
 }

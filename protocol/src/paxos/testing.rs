@@ -18,6 +18,8 @@
 //! | `link NODE down`, `link NODE up` | the others see the connection to it break, or come back |
 //! | `transfer NODE ID`, `read NODE ACCOUNT` | a client's request at that node |
 //! | `move NODE [NODE]` | an operator asks the first to have the second lead, or any other |
+//! | `snapshots BYTES` | replicas take snapshots after so many bytes of entries; second line |
+//! | `damage` | the next piece of a snapshot that is delivered is damaged |
 //! | `quiet`, `loud` | stops and starts the trace |
 //! | `state` | shows every node |
 
@@ -27,10 +29,12 @@ use bytes::Bytes;
 
 use super::{Leader, LeaderConfig, Replica, ReplicaConfig};
 use crate::golden;
-use crate::ids::{AccountId, DirectoryId, Epoch, GroupId, NodeId, Origin, Slot, TransferId};
+use crate::ids::{AccountId, ClusterId, DirectoryId, Epoch, GroupId, NodeId, Origin, Slot, TransferId};
+use crate::ledger::image::Image;
 use crate::ledger::model::Transfer;
-use crate::ledger::{Genesis, Limits};
+use crate::ledger::{Genesis, Ledger, Limits};
 use crate::log::record::{Record, Recovered};
+use crate::log::snapshot;
 use crate::message::client::{Call, ReadCall, Request, Response};
 use crate::message::command::{ClientCommand, CommandKind, Content, Entry};
 use crate::message::operator::{HandOverCall, OperatorAnswer, OperatorCall};
@@ -60,6 +64,9 @@ struct Disk {
     doubt: Option<bool>,
     hold: bool,
     starts: u64,
+    // Those that are durable, each as its pieces, and the one that is being written.
+    snapshots: BTreeMap<Slot, Vec<Bytes>>,
+    snapshot: Option<Image>,
     // (token, records after it)
     writing: VecDeque<(crate::role::Token, usize)>,
 }
@@ -108,11 +115,53 @@ impl Disk {
                 }
                 Record::Chosen(chosen) => found.chosen = found.chosen.max(*chosen),
                 Record::Doubt(_) => found.doubtful = true,
+                Record::Snapshot(slot) => {
+                    found.start = *slot;
+                    found.chosen = found.chosen.max(*slot);
+                    // Entries that were never here.
+                    log.resize(log.len().max(slot.0 as usize), Bytes::new());
+                }
+                Record::Base(_) => unreachable!("a base is the log's own"),
             }
         }
         found.chosen = found.chosen.min(Slot(log.len() as u64));
         found.tail = log[found.chosen.0 as usize..].to_vec();
         (found, log)
+    }
+}
+
+impl Disk {
+    /// The snapshot that is being written is durable.
+    fn write_snapshot(&mut self) -> Option<Slot> {
+        let image = self.snapshot.take()?;
+        let slot = image.slot();
+        let mut writer = snapshot::Writer::new(ClusterId(1), GROUP, image);
+        let pieces = std::iter::from_fn(|| writer.next_piece()).map(Bytes::from).collect();
+        self.snapshots.insert(slot, pieces);
+        Some(slot)
+    }
+
+    fn piece(&self, slot: Slot, offset: u64) -> Option<Bytes> {
+        let mut at = 0;
+        let pieces = self.snapshots.get(&slot)?.iter();
+        let mut found = pieces.skip_while(|piece| {
+            let before = at < offset;
+            at += if before { piece.len() as u64 } else { 0 };
+            before
+        });
+        found.next().filter(|_| at == offset).cloned()
+    }
+
+    fn load(&self, slot: Slot, seed: u64) -> Ledger {
+        let mut loader = snapshot::Loader::new(slot, seed, &genesis(), 16);
+        let pieces = self.snapshots.get(&slot).expect("a snapshot is durable before its record");
+        let mut pieces = pieces.iter().skip(1);
+        loop {
+            let piece = pieces.next().expect("the last piece ends it");
+            if let Some(ledger) = loader.push(piece).expect("what was written can be read") {
+                return *ledger;
+            }
+        }
     }
 }
 
@@ -125,6 +174,8 @@ struct Group {
     requests: u64,
     trace: Vec<String>,
     quiet: bool,
+    snapshot_every: u64,
+    damage: bool,
 }
 
 fn genesis() -> Genesis {
@@ -149,11 +200,13 @@ impl Group {
             requests: 0,
             trace: Vec::new(),
             quiet: false,
+            snapshot_every: u64::MAX,
+            damage: false,
         };
         let all: Vec<NodeId> = (1..=count).map(NodeId).collect();
         for node in &all {
             let mut disk = Disk { directory: u128::from(node.0), ..Disk::default() };
-            let (leader, replica) = boot(*node, &all, &mut disk);
+            let (leader, replica) = boot(*node, &all, &mut disk, u64::MAX);
             group.nodes.insert(*node, Node { leader, replica, up: true, boot: Time(0), disk });
         }
         group
@@ -200,6 +253,15 @@ impl Group {
                 let entries = log[from.0 as usize..until.0 as usize].to_vec();
                 self.step(me.node, me.role, Input::Fetched { start: from, entries });
             }
+            Effect::Snapshot(image) => {
+                let Some(node) = self.nodes.get_mut(&me.node) else { return };
+                assert!(node.disk.snapshot.replace(image).is_none(), "one snapshot at a time");
+            }
+            Effect::ReadSnapshot { slot, offset } => {
+                let Some(node) = self.nodes.get_mut(&me.node) else { return };
+                let piece = node.disk.piece(slot, offset);
+                self.step(me.node, me.role, Input::SnapshotRead { slot, offset, piece });
+            }
             Effect::Reply { to, response } => {
                 let line = format!("  {} answers {}: {}", me.node, to.correlation, show_response(&response));
                 self.say(&line);
@@ -232,6 +294,14 @@ impl Group {
             .filter(|(_, n)| n.up && !n.disk.hold && !n.disk.writing.is_empty())
             .map(|(id, _)| *id)
             .collect();
+        let snapshots: Vec<NodeId> = self.nodes.keys().copied().collect();
+        for id in snapshots {
+            let Some(node) = self.nodes.get_mut(&id).filter(|node| node.up && !node.disk.hold) else { continue };
+            if let Some(slot) = node.disk.write_snapshot() {
+                self.step(id, RoleKind::Replica, Input::Snapshotted(slot));
+                self.step(id, RoleKind::Replica, Input::Turn);
+            }
+        }
         for id in &ready {
             let Some(node) = self.nodes.get_mut(id) else { continue };
             let Some((token, records)) = node.disk.writing.pop_front() else { continue };
@@ -251,7 +321,15 @@ impl Group {
         let line =
             format!("  {}.{} -> {}.{} {}{mark}", from.node, short(from.role), to.node, short(to.role), show(&message));
         self.say(&line);
-        if mark.is_empty() {
+        let piece = matches!(&message, PaxosMessage::SnapshotPiece(piece) if !piece.piece.is_empty());
+        if mark.is_empty() && piece && std::mem::take(&mut self.damage) {
+            let PaxosMessage::SnapshotPiece(mut piece) = message else { return };
+            let mut bytes = piece.piece.to_vec();
+            bytes[30] ^= 1;
+            piece.piece = bytes.into();
+            let message = Message::Paxos(PaxosMessage::SnapshotPiece(piece));
+            self.step(to.node, to.role, Input::Message { from, message });
+        } else if mark.is_empty() {
             let message: PaxosMessage = from_slice(&to_vec(&message)).unwrap();
             self.step(to.node, to.role, Input::Message { from, message: Message::Paxos(message) });
             self.step(to.node, to.role, Input::Turn);
@@ -381,6 +459,12 @@ impl Group {
                 let call = HandOverCall { target: words.get(2).map(|_| node(2)) };
                 self.request(node(1), Call::Operator(OperatorCall::HandOver(call)));
             }
+            "snapshots" => {
+                self.snapshot_every = words[1].parse().expect("`snapshots BYTES`");
+                let all: Vec<NodeId> = self.nodes.keys().copied().collect();
+                all.into_iter().for_each(|node| self.start(node));
+            }
+            "damage" => self.damage = true,
             "quiet" => self.quiet = true,
             "loud" => self.quiet = false,
             "state" => self.state(),
@@ -397,7 +481,7 @@ impl Group {
         let all: Vec<NodeId> = self.nodes.keys().copied().collect();
         let now = self.now;
         let node = self.nodes.get_mut(&id).expect("a node");
-        (node.leader, node.replica) = boot(id, &all, &mut node.disk);
+        (node.leader, node.replica) = boot(id, &all, &mut node.disk, self.snapshot_every);
         node.up = true;
         node.boot = now;
         self.step(id, RoleKind::Replica, Input::Turn);
@@ -433,13 +517,28 @@ impl Group {
     }
 }
 
-fn boot(node: NodeId, all: &[NodeId], disk: &mut Disk) -> (Leader, Replica) {
+fn boot(node: NodeId, all: &[NodeId], disk: &mut Disk, snapshot_every: u64) -> (Leader, Replica) {
+    disk.snapshot = None;
     let (recovered, _) = disk.recover();
     let directory = DirectoryId(disk.directory);
     disk.starts += 1;
     let seed = u64::from(node.0) + 100 * disk.starts;
     let promise = recovered.promise;
-    let replica = ReplicaConfig { node, group: GROUP, nodes: all.to_vec(), directory, genesis: genesis(), seed };
+    let ledger = if recovered.start > Slot(0) {
+        disk.load(recovered.start, seed)
+    } else {
+        Ledger::with_parts(seed, &genesis(), 16)
+    };
+    let replica = ReplicaConfig {
+        node,
+        group: GROUP,
+        nodes: all.to_vec(),
+        directory,
+        genesis: genesis(),
+        snapshot_every,
+        parts: 16,
+        seed,
+    };
     let leader = LeaderConfig {
         node,
         group: GROUP,
@@ -451,7 +550,7 @@ fn boot(node: NodeId, all: &[NodeId], disk: &mut Disk) -> (Leader, Replica) {
         wall: 0,
         seed,
     };
-    (Leader::new(leader), Replica::new(replica, recovered))
+    (Leader::new(leader), Replica::with_ledger(replica, recovered, ledger))
 }
 
 fn short(role: RoleKind) -> &'static str {
@@ -499,6 +598,9 @@ fn show(message: &PaxosMessage) -> String {
         PaxosMessage::TakeOver(m) => format!("{}", m.ballot),
         PaxosMessage::FetchChosen(m) => format!("from {}", m.from),
         PaxosMessage::ChosenEntries(m) => format!("from {} {} of {}", m.start, m.entries.len(), m.chosen),
+        PaxosMessage::FetchSnapshot(m) => format!("{} at {}", m.slot, m.offset),
+        PaxosMessage::SnapshotPiece(m) if m.piece.is_empty() => format!("{} is there", m.slot),
+        PaxosMessage::SnapshotPiece(m) => format!("{} at {}", m.slot, m.offset),
     };
     format!("{kind} {rest}")
 }

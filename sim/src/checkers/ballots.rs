@@ -54,7 +54,12 @@ impl Pair {
             Record::Synchronise(record) => {
                 *self = Pair { promise: record.ballot, accepted: record.ballot };
             }
-            Record::Accept(_) | Record::Learn(_) | Record::Chosen(_) | Record::Doubt(_) => {}
+            Record::Accept(_)
+            | Record::Learn(_)
+            | Record::Chosen(_)
+            | Record::Doubt(_)
+            | Record::Base(_)
+            | Record::Snapshot(_) => {}
         }
         Ok(())
     }

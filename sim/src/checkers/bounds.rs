@@ -141,7 +141,7 @@ impl Checker for Bounds {
                 Record::Accept(accept) => accept.entry.len() as u64,
                 Record::Synchronise(record) => length(&record.entries),
                 Record::Learn(record) => length(&record.entries),
-                Record::Promise(_) | Record::Chosen(_) | Record::Doubt(_) => 0,
+                Record::Promise(_) | Record::Chosen(_) | Record::Doubt(_) | Record::Base(_) | Record::Snapshot(_) => 0,
             };
         }
         Ok(())

@@ -106,7 +106,8 @@ impl Logs {
                 Record::Synchronise(record) => self.synchronise(node, record)?,
                 Record::Learn(record) => self.learn(node, record)?,
                 Record::Chosen(chosen) => self.claim(node, *chosen)?,
-                Record::Promise(_) | Record::Doubt(_) => {}
+                Record::Snapshot(slot) => self.snapshot(node, *slot)?,
+                Record::Promise(_) | Record::Doubt(_) | Record::Base(_) => {}
             }
         }
         let log = self.logs.entry(node).or_default();
@@ -245,6 +246,23 @@ impl Logs {
         let sequence = self.sequences.entry(log.accepted).or_default();
         log.matched = sequence.matches_from(&log.entries, log.matched.min(record.start.0));
         self.claim(node, record.start.plus(record.entries.len()))
+    }
+
+    /// The state after `slot` entries takes their place: all of them are chosen. What the replica had accepted beyond
+    /// stays.
+    fn snapshot(&mut self, node: NodeId, slot: Slot) -> Verdict {
+        let log = self.logs.entry(node).or_default();
+        let Some(chosen) = self.chosen.get(..slot.0 as usize) else {
+            return Err(format!("has a snapshot at {slot}, and {} entries are chosen", self.chosen.len()));
+        };
+        let from = (log.chosen as usize).min(chosen.len());
+        let kept = log.entries.split_off(log.entries.len().min(chosen.len()));
+        log.entries.truncate(from);
+        log.entries.extend(chosen[from..].iter().map(|(hash, _)| hash));
+        log.entries.extend(kept);
+        let sequence = self.sequences.entry(log.accepted).or_default();
+        log.matched = sequence.matches_from(&log.entries, log.matched.min(from as u64));
+        self.claim(node, slot)
     }
 
     /// What a majority has on disk under a ballot is chosen.

@@ -9,8 +9,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use drachma_protocol::ids::GroupId;
-use drachma_protocol::log::device;
+use drachma_protocol::ids::{GroupId, Slot};
+use drachma_protocol::log::device::{self, SnapshotDevice};
 use drachma_protocol::log::index::Position;
 use drachma_protocol::rng::Rng;
 
@@ -27,6 +27,10 @@ pub enum File {
     Segment(u32),
     /// The second copy of a group's promise.
     Promise(GroupId),
+    /// A whole snapshot.
+    Snapshot(GroupId, Slot),
+    /// A snapshot that is being written.
+    Unfinished(GroupId),
 }
 
 /// Why the device refuses.
@@ -58,6 +62,7 @@ enum Op {
     Sync(File),
     FailedSync(File),
     Remove(File),
+    Rename(File, File),
     SyncNames,
 }
 
@@ -241,6 +246,11 @@ impl Device {
                     self.removed.insert(file, content);
                 }
             }
+            Op::Rename(from, to) => {
+                if let Some(content) = self.files.remove(&from) {
+                    self.files.insert(to, Content { named: false, ..content });
+                }
+            }
             Op::SyncNames => {
                 self.removed.clear();
                 self.files.values_mut().for_each(|content| content.named = true);
@@ -257,7 +267,7 @@ impl Device {
                 content.cache = vec![0; *size];
             }
             Op::Write { file, offset, bytes } => put(&mut self.files.entry(*file).or_default().cache, *offset, bytes),
-            Op::Sync(_) | Op::FailedSync(_) | Op::Remove(_) | Op::SyncNames => {}
+            Op::Sync(_) | Op::FailedSync(_) | Op::Remove(_) | Op::Rename(..) | Op::SyncNames => {}
         }
         self.ops.push(op);
     }
@@ -299,7 +309,7 @@ impl device::Device for Device {
     fn segments(&mut self) -> Result<Vec<u32>, DeviceError> {
         let numbers = self.files.keys().filter_map(|file| match file {
             File::Segment(number) => Some(*number),
-            File::Promise(_) => None,
+            _ => None,
         });
         let numbers: Vec<u32> = numbers.collect();
         Ok(numbers.into_iter().filter(|number| self.seen(File::Segment(*number)).is_ok()).collect())
@@ -366,6 +376,19 @@ impl device::Device for Device {
         Ok(())
     }
 
+    fn snapshots(&mut self) -> Result<Vec<(GroupId, Slot)>, DeviceError> {
+        let snapshots = self.files.keys().filter_map(|file| match file {
+            File::Snapshot(group, slot) => Some((*group, *slot)),
+            _ => None,
+        });
+        Ok(snapshots.collect())
+    }
+
+    fn remove_snapshot(&mut self, group: GroupId, slot: Slot) -> Result<(), DeviceError> {
+        self.note(Op::Remove(File::Snapshot(group, slot)));
+        Ok(())
+    }
+
     fn sync_names(&mut self) -> Result<(), DeviceError> {
         self.note(Op::SyncNames);
         Ok(())
@@ -383,6 +406,47 @@ impl device::Device for Device {
 
     fn sync_promise(&mut self, group: GroupId) -> Result<(), DeviceError> {
         self.sync_file(File::Promise(group))
+    }
+}
+
+impl SnapshotDevice for Device {
+    type Error = DeviceError;
+
+    fn begin_snapshot(&mut self, group: GroupId) -> Result<(), DeviceError> {
+        if self.trouble == Some(Trouble::Full) {
+            return Err(self.fail(DeviceError::Full));
+        }
+        self.note(Op::Create { file: File::Unfinished(group), size: 0 });
+        Ok(())
+    }
+
+    fn append_snapshot(&mut self, group: GroupId, bytes: &[u8]) -> Result<(), DeviceError> {
+        let file = File::Unfinished(group);
+        let offset = self.bytes(file).len();
+        self.note(Op::Write { file, offset, bytes: bytes.to_vec() });
+        Ok(())
+    }
+
+    fn finish_snapshot(&mut self, group: GroupId, slot: Slot) -> Result<(), DeviceError> {
+        self.sync_file(File::Unfinished(group))?;
+        self.note(Op::Rename(File::Unfinished(group), File::Snapshot(group, slot)));
+        self.note(Op::SyncNames);
+        Ok(())
+    }
+
+    fn read_snapshot(
+        &mut self,
+        group: GroupId,
+        slot: Slot,
+        offset: u64,
+        into: &mut [u8],
+    ) -> Result<usize, DeviceError> {
+        let file = File::Snapshot(group, slot);
+        let Ok(content) = self.seen(file) else { return Ok(0) };
+        let rest = content.cache.get(offset as usize..).unwrap_or_default();
+        let count = rest.len().min(into.len());
+        into[..count].copy_from_slice(&rest[..count]);
+        Ok(count)
     }
 }
 

@@ -11,6 +11,8 @@ pub(super) struct Image {
     promise: Ballot,
     accepted: Ballot,
     chosen: Slot,
+    /// What lies before is in a snapshot, on the disk; the books keep it.
+    pub(super) start: Slot,
     pub(super) log: Vec<Bytes>,
 }
 
@@ -36,7 +38,29 @@ impl Image {
             Record::Learn(record) => self.learn(record)?,
             Record::Chosen(chosen) => self.raise_chosen(*chosen)?,
             Record::Doubt(_) => {}
+            Record::Base(_) => return Err("writes a base, which is the log's own".to_owned()),
+            Record::Snapshot(slot) => {
+                if *slot < self.start || *slot > self.length() {
+                    return Err(format!("begins its log at {slot} instead of {}", self.start));
+                }
+                self.start = *slot;
+                self.chosen = self.chosen.max(*slot);
+            }
         }
+        Ok(())
+    }
+
+    /// A snapshot at `slot` takes the place of entries: those that were never here are what is chosen. What was accepted
+    /// beyond stays.
+    pub(super) fn fill(&mut self, slot: Slot, chosen: &[Bytes]) -> Result<(), String> {
+        let (from, until) = (self.chosen.0 as usize, slot.0 as usize);
+        let Some(entries) = chosen.get(from.min(until)..until) else {
+            return Err(format!("has a snapshot at {slot}, and only {} entries were ever applied", chosen.len()));
+        };
+        let kept = self.log.split_off(self.log.len().min(until));
+        self.log.truncate(from.min(until));
+        self.log.extend_from_slice(entries);
+        self.log.extend(kept);
         Ok(())
     }
 
@@ -101,12 +125,16 @@ impl Image {
         if found.chosen > self.length() {
             return Err(format!("recovers {} chosen entries and never had more than {}", found.chosen, self.length()));
         }
+        if found.start < acknowledged.start {
+            return Err(format!("its log began at {} and now at {}", acknowledged.start, found.start));
+        }
         if !found.doubtful {
             covers(acknowledged, found)?;
         }
         self.log.truncate(found.chosen.0 as usize);
         self.log.extend(found.tail.iter().cloned());
-        (self.promise, self.accepted, self.chosen) = (found.promise, found.accepted, found.chosen);
+        (self.promise, self.accepted) = (found.promise, found.accepted);
+        (self.start, self.chosen) = (found.start, found.chosen);
         Ok(())
     }
 }

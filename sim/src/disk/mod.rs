@@ -18,8 +18,10 @@ use std::fmt;
 use bytes::Bytes;
 
 use drachma_protocol::ids::{ClusterId, DirectoryId, GroupId, NodeId, Slot};
+use drachma_protocol::ledger::{Genesis, Ledger, image as ledger};
 use drachma_protocol::log::record::{Record, Recovered};
 use drachma_protocol::log::segment::Owner;
+use drachma_protocol::log::snapshot::{self, LoadError, Name};
 use drachma_protocol::log::store::{self, Store, StoreError};
 use drachma_protocol::rng::Rng;
 
@@ -131,6 +133,14 @@ impl Disk {
         }
     }
 
+    /// A snapshot is about to take the place of the first entries: the books keep them, as they are `chosen`.
+    ///
+    /// # Errors
+    /// If the snapshot has more than was ever chosen: a broken replica.
+    pub fn fill(&mut self, group: GroupId, slot: Slot, chosen: &[Bytes]) -> Result<(), String> {
+        self.images.entry(group).or_default().fill(slot, chosen)
+    }
+
     /// Writes records of a group; they are not yet durable.
     ///
     /// # Errors
@@ -173,6 +183,43 @@ impl Disk {
             store.device_mut().settle();
             self.acknowledged = states(store);
         }
+    }
+
+    /// The snapshot of an image is being written: not durable before [`finish_snapshot`](Self::finish_snapshot).
+    ///
+    /// # Errors
+    /// If the device refuses: the node stops at once.
+    pub fn start_snapshot(&mut self, group: GroupId, image: ledger::Image) -> Result<(), Refusal> {
+        let cluster = self.owner.cluster;
+        let written = snapshot::write(self.device_mut(), cluster, group, image);
+        written.map_err(|error| Refusal::Failed(error.to_string()))
+    }
+
+    /// The snapshot that was begun is durable.
+    pub fn finish_snapshot(&mut self) {
+        self.device_mut().settle();
+    }
+
+    /// A piece of a whole snapshot.
+    ///
+    /// # Errors
+    /// If the device refuses.
+    pub fn read_snapshot(&mut self, group: GroupId, slot: Slot, offset: u64) -> Result<Option<Bytes>, Refusal> {
+        let read = snapshot::read(self.device_mut(), group, slot, offset);
+        read.map_err(|error| Refusal::Failed(error.to_string()))
+    }
+
+    /// The state at which a group's log begins.
+    ///
+    /// # Errors
+    /// If the snapshot cannot be used.
+    pub fn load(&mut self, slot: Slot, seed: u64, genesis: &Genesis, parts: usize) -> Result<Ledger, Refusal> {
+        let name = Name { cluster: self.owner.cluster, group: genesis.group, slot };
+        let loaded = snapshot::load(self.device_mut(), name, (seed, genesis, parts));
+        loaded.map_err(|error| match error {
+            LoadError::Device(error) => Refusal::Failed(error.to_string()),
+            LoadError::Snapshot(error) => Refusal::Unusable(error.to_string()),
+        })
     }
 
     /// The node goes down.
@@ -235,7 +282,8 @@ impl Disk {
         let State::Up(store) = &mut self.state else { return Ok(Vec::new()) };
         let read = store.entries(group, (from, until), bytes);
         let entries = read.map_err(|error| Refusal::Failed(error.to_string()))?;
-        let expected = self.images.get(&group).map_or(&[][..], |image| image.entries(from, until));
+        let image = self.images.get(&group).filter(|image| from >= image.start);
+        let expected = image.map_or(&[][..], |image| image.entries(from, until));
         if !expected.starts_with(&entries) || (entries.is_empty() && !expected.is_empty()) {
             return Err(Refusal::Broken(format!(
                 "{group} reads {} entries from {from} that it never wrote",

@@ -1,7 +1,9 @@
 //! Carrying out what roles and clients want done.
 
 use drachma_protocol::ids::Slot;
+use drachma_protocol::ledger::image::Image;
 use drachma_protocol::ledger::output::TxnOutput;
+use drachma_protocol::log::record::Record;
 use drachma_protocol::message::command::Command;
 use drachma_protocol::message::{LocalMessage, Message, PaxosMessage, TxnMessage};
 use drachma_protocol::role::{Address, Effect, Input, RoleKind, TIMERS, Trace};
@@ -17,6 +19,8 @@ use crate::node::Wanted;
 
 /// How long a node reads from its disk at most, in microseconds.
 const LONGEST_FETCH: u64 = 2_000;
+/// How long a snapshot takes at most, in microseconds.
+const LONGEST_SNAPSHOT: u64 = 2_000_000;
 /// How long the rest of a long turn waits at most, in microseconds.
 const LONGEST_AGAIN: u64 = 50;
 
@@ -28,6 +32,7 @@ fn deed(effect: &Effect) -> Option<Deed> {
     match effect {
         Effect::Persist { .. } => Some(Deed::Append),
         Effect::Reply { .. } => Some(Deed::Acknowledge),
+        Effect::Snapshot(_) => Some(Deed::Snapshot),
         Effect::Send { message, .. } => match message {
             Message::Paxos(PaxosMessage::Promise(_)) => Some(Deed::Promise),
             Message::Paxos(PaxosMessage::Accepted(_)) => Some(Deed::Accepted),
@@ -83,7 +88,13 @@ impl World<'_> {
             Effect::Send { to, message } => self.send(from, to, &message),
             Effect::Persist { token, records } => {
                 self.trace.event(self.now, b"persist", || format!("{} persists {} {records:?}", name(from), token.0));
-                if let Err(text) = self.nodes[node].disk.append(from.group, &records) {
+                let chosen = self.chosen.get(&from.group).map_or(&[][..], Vec::as_slice);
+                let disk = &mut self.nodes[node].disk;
+                let filled = records.iter().try_for_each(|record| match record {
+                    Record::Snapshot(slot) => disk.fill(from.group, *slot, chosen),
+                    _ => Ok(()),
+                });
+                if let Err(text) = filled.and_then(|()| disk.append(from.group, &records)) {
                     return self.fail("log", Class::Safety, format!("{}: {text}", name(from)));
                 }
                 let seen = Persisted { node: from.node, group: from.group, token, records: &records };
@@ -98,6 +109,17 @@ impl World<'_> {
                 let after = host.syncs.0 + u64::from(host.disk.is_queued());
                 host.fetches.push_back((after, Wanted { seat, from, until, bytes }));
                 self.fetch(node);
+            }
+            Effect::Snapshot(image) => self.snapshot(node, seat, image),
+            Effect::ReadSnapshot { slot, offset } => {
+                let piece = match self.nodes[node].disk.read_snapshot(from.group, slot, offset) {
+                    Ok(piece) => piece,
+                    Err(refusal) => return self.disk_failed(node, &refusal),
+                };
+                let place = &mut self.nodes[node].seats[seat];
+                let at = (self.now + between(&mut self.rng, 1, LONGEST_FETCH)).max(place.fetched);
+                place.fetched = at;
+                self.at(at, Event::SnapshotRead { node, boot, seat, slot, offset, piece });
             }
             Effect::Reply { to, response } => {
                 let place = self.nodes[node]
@@ -120,6 +142,18 @@ impl World<'_> {
                 self.count_told(&told);
             }
         }
+    }
+
+    /// Begins to write a snapshot; it takes a while, and now and then long.
+    fn snapshot(&mut self, node: usize, seat: usize, image: Image) {
+        let (from, boot, slot) = (self.nodes[node].seats[seat].address, self.nodes[node].boot, image.slot());
+        self.trace.event(self.now, b"snapshot", || format!("{} writes a snapshot at {slot}", name(from)));
+        if let Err(refusal) = self.nodes[node].disk.start_snapshot(from.group, image) {
+            return self.disk_failed(node, &refusal);
+        }
+        let longest = if !self.healed && self.rng.chance(10) { LONGEST_SNAPSHOT } else { LONGEST_SNAPSHOT / 50 };
+        let at = self.now + between(&mut self.rng, 1_000, longest);
+        self.at(at, Event::Snapshotted { node, boot, seat, slot });
     }
 
     /// Of what is proposed, copies may come to the leader once more: records are judged when they are applied. Not so a

@@ -67,6 +67,20 @@ pub(super) enum Event {
         start: Slot,
         entries: Vec<Bytes>,
     },
+    Snapshotted {
+        node: usize,
+        boot: u32,
+        seat: usize,
+        slot: Slot,
+    },
+    SnapshotRead {
+        node: usize,
+        boot: u32,
+        seat: usize,
+        slot: Slot,
+        offset: u64,
+        piece: Option<Bytes>,
+    },
     Link {
         node: usize,
         boot: u32,

@@ -46,7 +46,16 @@ impl World<'_> {
         }
         let group = place.address.group;
         let totals = (!ledger.is_busy()).then(|| ledger.totals());
-        let entries = host.disk.appended(group, from, until);
+        let known = self.chosen.entry(group).or_default();
+        let mut entries = host.disk.appended(group, from, until);
+        let new = entries.get(known.len().saturating_sub(from.0 as usize)..).unwrap_or_default();
+        if from.0 as usize <= known.len() {
+            known.extend_from_slice(new);
+        }
+        if entries.len() < until.distance_from(from) {
+            // The state came as a snapshot, and not by these entries.
+            entries = known.get(from.0 as usize..until.0 as usize).unwrap_or(entries);
+        }
         let posted = posted_from(ledger, place.posted);
         let seen = Applied {
             node: host.id,

@@ -1,6 +1,5 @@
 //! An image as bytes.
 
-use std::fmt;
 use std::sync::Arc;
 
 use xxhash_rust::xxh3::Xxh3;
@@ -8,7 +7,7 @@ use xxhash_rust::xxh3::Xxh3;
 use super::{CHUNK_BYTES, End, Parts, Section};
 use crate::ledger::digest::Sum;
 use crate::planted::{Bug, is_planted};
-use crate::wire::codec::{DecodeError, Encode, Reader, encode_array_len, encode_bin};
+use crate::wire::codec::{Decode, DecodeError, Encode, Reader, encode_array_len, encode_bin, to_vec};
 
 /// Makes the chunks of an image, one after the other, each in bounded time.
 pub struct ImageEncoder {
@@ -104,15 +103,6 @@ impl ImageEncoder {
     }
 }
 
-impl fmt::Debug for ImageEncoder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ImageEncoder")
-            .field("head", &self.parts.head)
-            .field("chunks", &self.number)
-            .finish_non_exhaustive()
-    }
-}
-
 /// Whether a planted bug leaves a section out of images.
 pub(super) fn is_forgotten(section: Section) -> bool {
     match section {
@@ -150,9 +140,8 @@ impl<'a> Chunk<'a> {
         out
     }
 
-    /// Reads a chunk that comes after one with the checksum `before`.
+    /// Reads a chunk; whether it is whole shows [`Chunk::follows`].
     pub(super) fn from_bytes(bytes: &'a [u8]) -> Result<Chunk<'a>, DecodeError> {
-        use crate::wire::codec::Decode;
         let mut reader = Reader::new(bytes);
         reader.array_of(4)?;
         let (number, section) = (u32::decode(&mut reader)?, Section::decode(&mut reader)?);
@@ -169,8 +158,7 @@ impl<'a> Chunk<'a> {
 
 fn checksum(number: u32, section: Section, before: u64, rows: &[u8]) -> u64 {
     let mut hash = Xxh3::with_seed(before);
-    hash.update(&number.to_be_bytes());
-    hash.update(&[section as u8]);
+    hash.update(&to_vec(&(number, section)));
     hash.update(rows);
     hash.digest()
 }

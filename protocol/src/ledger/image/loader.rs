@@ -76,7 +76,7 @@ pub enum ImageError {
 ///
 /// A chunk that is not the next one, or is damaged, is refused and changes nothing: the right one may still come. After
 /// any other error the image is of no use.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ImageLoader {
     seed: u64,
     parts: usize,

@@ -6,8 +6,9 @@
 //!
 //! **Bytes.** An image becomes chunks of at most [`CHUNK_LIMIT`] bytes, each `[number, section, checksum, bytes]` in
 //! MessagePack. The bytes of a section's chunks, one after the other, are its rows; a row may begin in one chunk and end
-//! in another. A checksum covers its chunk and the checksum before it, so a chunk that is damaged, left out, doubled or
-//! in another place is refused when it arrives. The first row is the [`Head`]; the last one has the digest of the state
+//! in another. A checksum (XXH3 of 64 bits, seeded with the checksum before, 0 at first) covers `[number, section]` and the
+//! bytes, so a chunk that is damaged, left out, doubled or in another place is refused when it arrives. The bytes are a
+//! function of the log: images of two replicas at one slot are equal, chunk by chunk. The first row is the [`Head`]; the last one has the digest of the state
 //! (that of [`Totals`](crate::message::operator::Totals)), which a loader compares with that of the rows as it has them.
 //!
 //! **What is not in it** follows from what is: indexes, what is in doubt at an account and who waits there, locks, counts.

@@ -19,6 +19,7 @@ impl Replica {
     /// One slice of applying, then what it yielded.
     pub(super) fn on_turn(&mut self, effects: &mut Effects) {
         self.answers.on_turn(effects);
+        self.install(effects);
         let mut outputs = Vec::new();
         let mut budget = SLICE;
         while budget > 0 {

@@ -42,6 +42,8 @@ pub struct ReplicaConfig {
     pub genesis: Genesis,
     /// A snapshot is taken when about so many bytes of entries were applied since the last one.
     pub snapshot_every: u64,
+    /// Of the ledger's large tables, a power of two.
+    pub parts: usize,
     /// For the hash tables of the ledger, and to tell this life of the replica from an earlier one: another one at each
     /// start.
     pub seed: u64,
@@ -93,14 +95,13 @@ pub struct Replica {
 }
 
 impl Replica {
-    /// A replica that goes on from what was recovered.
+    /// A replica that goes on from what was recovered, without a snapshot.
     pub fn new(config: ReplicaConfig, recovered: Recovered) -> Replica {
-        let ledger = Ledger::new(config.seed, &config.genesis);
+        let ledger = Ledger::with_parts(config.seed, &config.genesis, config.parts);
         Replica::with_ledger(config, recovered, ledger)
     }
 
-    /// As [`Replica::new`], with the state at which the log begins: that of the snapshot, if there is one. A model checker
-    /// keeps many replicas, and wants a small one.
+    /// As [`Replica::new`], with the state at which the log begins: that of the snapshot, if there is one.
     ///
     /// # Panics
     /// If the state is another one.

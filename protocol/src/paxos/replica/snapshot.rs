@@ -46,6 +46,8 @@ pub(super) struct Snapshots {
     writing: Option<Slot>,
     // Fetched from another replica, and not yet durable.
     fetched: Option<Box<Ledger>>,
+    // Fetched, and durable: the state from the next turn on.
+    ready: Option<Box<Ledger>>,
     // The own one was asked for: no newer one until then.
     asked: Option<Time>,
     // For whom it is being read.
@@ -77,7 +79,7 @@ impl Replica {
         let snapshots = &self.snapshots;
         let busy = self.ledger.is_busy() || snapshots.writing.is_some() || snapshots.loading.is_some();
         let patience = self.patience();
-        let held = snapshots.asked.is_some_and(|at| self.now < at + HOLD) && snapshots.applied < 4 * patience;
+        let held = snapshots.asked.is_some_and(|at| self.now < at + HOLD) && snapshots.applied / 4 < patience;
         if busy || held || snapshots.applied < patience || self.ledger.applied() <= snapshots.start {
             return;
         }
@@ -94,7 +96,7 @@ impl Replica {
         let place = |node: NodeId| nodes.iter().position(|other| *other == node).unwrap_or(0);
         let leader = self.leader.map_or(0, |(node, _)| place(node));
         let turn = (place(self.config.node) + nodes.len() - leader - 1) % nodes.len();
-        every + every / nodes.len() as u64 * turn as u64
+        every.saturating_add(every / nodes.len() as u64 * turn as u64)
     }
 
     /// A snapshot is durable: from now on the log begins there.
@@ -105,25 +107,22 @@ impl Replica {
             return; // It was fetched, and meanwhile a newer one was taken.
         }
         self.snapshots.start = slot;
-        match fetched.filter(|ledger| ledger.applied() > self.ledger.applied()) {
-            Some(ledger) => self.install(*ledger, effects),
-            None => {
-                effects.trace("snapshot", || format!("at {slot}"));
-                self.persist(vec![Record::Snapshot(slot)], effects);
-            }
+        self.persist(vec![Record::Snapshot(slot)], effects);
+        effects.note("snapshot", format!("at {slot}: the log begins there"));
+        self.snapshots.ready = fetched.filter(|ledger| ledger.applied() > self.ledger.applied());
+        if self.snapshots.ready.is_some() {
+            self.log.skip_to(slot);
         }
         effects.push(Effect::Again);
     }
 
     /// The state of another replica takes the place of this one's.
-    fn install(&mut self, ledger: Ledger, effects: &mut Effects) {
-        let slot = ledger.applied();
-        effects.note("snapshot_installed", format!("from {} to {slot}", self.ledger.applied()));
-        self.ledger = ledger;
+    pub(super) fn install(&mut self, effects: &mut Effects) {
+        let Some(ledger) = self.snapshots.ready.take() else { return };
+        effects.note("snapshot_installed", format!("from {} to {}", self.ledger.applied(), ledger.applied()));
+        self.ledger = *ledger;
         self.backlog.clear();
         self.snapshots.applied = 0;
-        self.log.skip_to(slot);
-        self.persist(vec![Record::Snapshot(slot)], effects);
         self.on_state(&mut Vec::new(), effects);
         self.go_on_catching_up(effects);
     }
@@ -171,7 +170,7 @@ impl Replica {
             let slot = self.snapshots.loading.as_ref().map(|loading| loading.loader.slot());
             if slot != Some(message.slot) {
                 effects.trace("snapshot_fetched", || format!("{} from {node}", message.slot));
-                let loader = Loader::new(message.slot, self.config.seed, &self.config.genesis);
+                let loader = Loader::new(message.slot, self.config.seed, &self.config.genesis, self.config.parts);
                 self.snapshots.loading = Some(Loading { loader, tries: 0 });
             }
             self.fetch_piece(node, effects);
@@ -184,8 +183,9 @@ impl Replica {
         loading.tries = 0;
         match loading.loader.push(&message.piece) {
             Ok(None) => self.fetch_piece(node, effects),
-            Ok(Some(mut ledger)) => {
+            Ok(Some(ledger)) => {
                 self.snapshots.loading = None;
+                let mut ledger = ledger;
                 self.snapshots.writing = Some(ledger.applied());
                 effects.push(Effect::Snapshot(ledger.image()));
                 self.snapshots.fetched = Some(ledger);
@@ -206,7 +206,7 @@ impl Replica {
 
     /// Time to ask again while catching up: returns whether a snapshot is what is waited for.
     pub(super) fn retry_snapshot(&mut self, node: NodeId, effects: &mut Effects) -> bool {
-        if self.snapshots.fetched.is_some() {
+        if self.snapshots.fetched.is_some() || self.snapshots.ready.is_some() {
             self.put_off_catch_up();
             return true; // It is being written.
         }

@@ -99,6 +99,7 @@ impl Disks {
 
 fn recovered(promise: u64, accepted: u64, chosen: u64, tail: &str) -> Recovered {
     Recovered {
+        start: Slot(0),
         promise: if promise == 0 { Ballot::default() } else { ballot(promise, 1) },
         accepted: if accepted == 0 { Ballot::default() } else { ballot(accepted, 1) },
         chosen: Slot(chosen),

@@ -39,6 +39,7 @@ fn swarm() -> Swarm {
         leader_timeout: Span(10),
         resend: Span(1),
         inquire_after: Span(1),
+        snapshot_every: u64::MAX,
     };
     swarm.kinds.clear();
     (swarm.network.loss, swarm.network.straggler) = (0, 0);

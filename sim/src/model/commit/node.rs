@@ -194,7 +194,12 @@ impl Node {
                     said.push(Said::Answer(to.correlation as u8, answer(&response)));
                 }
                 Effect::Again => again = true,
-                Effect::Send { .. } | Effect::Persist { .. } | Effect::Fetch { .. } | Effect::Trace(_) => {}
+                Effect::Send { .. }
+                | Effect::Persist { .. }
+                | Effect::Fetch { .. }
+                | Effect::Snapshot(_)
+                | Effect::ReadSnapshot { .. }
+                | Effect::Trace(_) => {}
             }
         }
         again

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use drachma_protocol::ids::{AccountId, Ballot, DirectoryId, Epoch, GroupId, NodeId, Origin, Slot, TransferId};
 use drachma_protocol::ledger::model::Transfer;
-use drachma_protocol::ledger::{Genesis, Ledger, Limits};
+use drachma_protocol::ledger::{Genesis, Limits};
 use drachma_protocol::message::client::{Call, Request, Response};
 use drachma_protocol::message::command::{ClientCommand, CommandKind};
 use drachma_protocol::message::operator::{HandOverCall, OperatorCall};
@@ -118,10 +118,11 @@ impl Node {
             seed,
         });
         let (group, nodes) = (GROUP, NODES.to_vec());
-        let config = ReplicaConfig { node: id, group, nodes, directory, genesis: genesis(), seed };
         // Every state has its own copy, so a small one.
-        let ledger = Ledger::with_parts(seed, &config.genesis, 1);
-        let replica = Replica::with_ledger(config, recovered, ledger);
+        let (snapshot_every, parts) = (u64::MAX, 1);
+        let config =
+            ReplicaConfig { node: id, group, nodes, directory, genesis: genesis(), snapshot_every, parts, seed };
+        let replica = Replica::new(config, recovered);
         let mut node = Node { id, leader, replica, disk, now: Time(0), starts };
         let said = node.run(drive, false, VecDeque::from([(RoleKind::Replica, Input::Turn)]));
         (node, said)
@@ -264,6 +265,7 @@ impl Run<'_> {
             Effect::Reply { to, response: Response::Transfers(done) } if done.items.is_empty() => {
                 self.said.push(Said::Committed(to.correlation));
             }
+            Effect::Snapshot(_) | Effect::ReadSnapshot { .. } => unreachable!("a model's log is never long"),
             Effect::Reply { .. } | Effect::Trace(_) => {}
             Effect::Again => self.again = true,
         }

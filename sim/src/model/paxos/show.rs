@@ -127,6 +127,8 @@ fn show(message: &PaxosMessage) -> String {
         PaxosMessage::Missing(m) => format!("{} from {}", m.ballot, m.from),
         PaxosMessage::TakeOver(m) => format!("{}", m.ballot),
         PaxosMessage::FetchChosen(m) => format!("from {}", m.from),
+        PaxosMessage::FetchSnapshot(m) => format!("at {}", m.slot),
+        PaxosMessage::SnapshotPiece(m) => format!("at {}", m.slot),
         PaxosMessage::ChosenEntries(m) => {
             format!("from {}: {}, {} chosen", m.start, show_entries(&m.entries), m.chosen)
         }
