@@ -158,7 +158,8 @@ fn nodes_are_killed_while_snapshots_are_taken_and_sent() {
     for round in 1..=rounds {
         let load = Load::start(&mut world, Plan { clients: 4, ..Plan::default() });
         let node = members[world.rng.below(members.len() as u64) as usize];
-        batches.fill(&world, (1 << 20) + world.rng.below(2 << 20) as usize);
+        let more = (1 << 20) + world.rng.below(2 << 20) as usize;
+        batches.fill(&world, more);
         world.local.kill(node).unwrap();
         if world.rng.chance(50) {
             // So much that it needs a snapshot, and it may be killed while it gets that.
@@ -205,4 +206,85 @@ fn a_damaged_snapshot_keeps_its_node_from_starting_and_the_others_go_on() {
     std::fs::write(&path, &good).unwrap();
     world.start_node(node);
     world.verify(&batches.sent);
+}
+
+/// Prints how long a node takes to come back by a snapshot, and what that costs the others; see docs/performance.md.
+#[test]
+#[ignore = "a measurement, for a machine of its own"]
+fn measure_how_fast_a_node_comes_back() {
+    let mut world = start("measure_how_fast_a_node_comes_back");
+    let mut batches = Batches::new(&mut world);
+    let leader = world.leader(G1, None);
+    let down = *world.members(G1).iter().find(|node| **node != leader).unwrap();
+    world.local.kill(down).unwrap();
+    while batches.sent.len() < setting("DRACHMA_TRANSFERS", 200_000) as usize {
+        batches.fill(&world, 1 << 20);
+    }
+    let plan = Plan { clients: setting("DRACHMA_CLIENTS", 64), deadline: PATIENCE, ..Plan::default() };
+    let load = Load::start(&mut world, plan);
+    load.wait_committed(5000);
+    let still = Instant::now();
+    std::thread::sleep(Duration::from_secs(5));
+    let begun = Instant::now();
+    world.start_node(down);
+    let back = Instant::now();
+    std::thread::sleep(Duration::from_secs(5));
+    let answers = load.stop();
+    let rate = |from: Instant, until: Instant| {
+        let count = answers.iter().filter(|answered| (from..until).contains(&answered.at)).count();
+        count as f64 / (until - from).as_secs_f64()
+    };
+    let (before, meanwhile, after) = (rate(still, begun), rate(begun, back), rate(back, back + Duration::from_secs(5)));
+    println!(
+        "{} transfers missed; back after {:?}; {before:.0} transfers/s before, {meanwhile:.0} meanwhile, {after:.0} after",
+        batches.sent.len(),
+        back - begun
+    );
+    for (slot, path) in snapshots(&world, down) {
+        println!("its snapshot of {slot} entries has {} bytes", std::fs::metadata(path).unwrap().len());
+    }
+    batches.sent.extend(outcomes(&answers));
+    world.verify(&batches.sent);
+}
+
+/// Prints how long transfers take while a snapshot of many accounts is being taken, and while none is; see
+/// docs/performance.md.
+#[test]
+#[ignore = "a measurement, for a machine of its own"]
+fn measure_transfers_while_snapshots_are_taken() {
+    let accounts = setting("DRACHMA_ACCOUNTS", 1_000_000);
+    let text = format!(
+        "[[node]]\nid = \"n1\"\n[[node]]\nid = \"n2\"\n[[node]]\nid = \"n3\"\n[[group]]\nid = \"g1\"\n\
+         nodes = [\"n1\", \"n2\", \"n3\"]\n[storage]\nsnapshot_every_bytes = 1048576\n\
+         [data_set]\naccounts = {accounts}\ninitial_balance = 1000000\n"
+    );
+    let settings = Settings::parse(&text, "the test's").unwrap();
+    let mut world = World::start_with("measure_transfers_while_snapshots_are_taken", settings);
+    let plan = Plan { clients: setting("DRACHMA_CLIENTS", 16), deadline: PATIENCE, ..Plan::default() };
+    let load = Load::start(&mut world, plan);
+    load.wait_committed(2000);
+    // Whether one is being written is seen on the disk.
+    let paths: Vec<PathBuf> =
+        world.nodes().iter().map(|node| world.local.data().join(format!("{node}/snapshots/g1.unfinished"))).collect();
+    let (begun, mut seen) = (Instant::now(), Vec::new());
+    while begun.elapsed() < Duration::from_secs(setting("DRACHMA_SECONDS", 30)) {
+        seen.push((Instant::now(), paths.iter().any(|path| path.exists())));
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let answers = load.stop();
+    for (what, wanted) in [("no snapshot is taken", false), ("one is taken", true)] {
+        let during = |at: Instant| {
+            let place = seen.partition_point(|(time, _)| *time <= at);
+            place > 0 && place < seen.len() && seen[place - 1].1 == wanted && seen[place].1 == wanted
+        };
+        let mut times: Vec<Duration> = answers.iter().filter(|it| during(it.at)).map(|it| it.took).collect();
+        times.sort_unstable();
+        let [p50, p99, p999] = [500, 990, 999].map(|part| times.get(times.len().saturating_sub(1) * part / 1000));
+        println!("while {what}: {} transfers, p50 {p50:?}, p99 {p99:?}, p99.9 {p999:?}", times.len());
+    }
+    for node in world.nodes() {
+        for (slot, path) in snapshots(&world, node) {
+            println!("{node}: a snapshot of {slot} entries, {} bytes", std::fs::metadata(path).unwrap().len());
+        }
+    }
 }
