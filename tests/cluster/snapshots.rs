@@ -45,8 +45,9 @@ impl Batches {
     /// Sends batches between accounts of g1 until its log has grown by about so many bytes.
     fn fill(&mut self, world: &World, bytes: usize) {
         const BATCH: usize = 2000;
-        // A transfer has more than 30 bytes, see the protocol's page.
-        for _ in 0..bytes.div_ceil(30 * BATCH) {
+        /// What a transfer of these has in the log, at least.
+        const BYTES: usize = 20;
+        for _ in 0..bytes.div_ceil(BYTES * BATCH) {
             let batch: Vec<Transfer> = (0..BATCH).map(|_| self.draw()).collect();
             let answers = world.wait(world.client.transfers(&batch, Some(PATIENCE)));
             self.sent.extend(batch.into_iter().zip(answers).map(|(transfer, answer)| (transfer, answer.status)));
@@ -154,16 +155,16 @@ fn nodes_are_killed_while_snapshots_are_taken_and_sent() {
     let mut world = start("nodes_are_killed_while_snapshots_are_taken_and_sent");
     let mut batches = Batches::new(&mut world);
     let members = world.members(G1);
-    let rounds = setting("DRACHMA_ROUNDS", 6);
+    let rounds = setting("DRACHMA_ROUNDS", 4);
     for round in 1..=rounds {
         let load = Load::start(&mut world, Plan { clients: 4, ..Plan::default() });
         let node = members[world.rng.below(members.len() as u64) as usize];
-        let more = (1 << 20) + world.rng.below(2 << 20) as usize;
+        let more = (1 << 19) + world.rng.below(1 << 20) as usize;
         batches.fill(&world, more);
         world.local.kill(node).unwrap();
         if world.rng.chance(50) {
             // So much that it needs a snapshot, and it may be killed while it gets that.
-            batches.fill(&world, 3 << 20);
+            batches.fill(&world, 5 << 20);
             world.local.start(node).unwrap();
             std::thread::sleep(Duration::from_micros(world.rng.below(1_000_000)));
             world.local.kill(node).unwrap();
