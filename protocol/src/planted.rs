@@ -98,6 +98,11 @@ bugs! {
     DamagedRecordSkipped = "damaged-record-skipped", Safety: "Recovery reads on behind a damaged record in mid-log.";
     DoubtfulTailCut = "doubtful-tail-cut", Safety:
         "A doubtful end of the log is cut off as if it had never been written (hazard S28).";
+    SnapshotNotAwaited = "snapshot-not-awaited", Safety: "The log begins at a snapshot that is not durable yet.";
+    SegmentsGoEarly = "segments-go-early", Safety:
+        "Segments go as soon as the busiest group does not need them (hazard S30).";
+    BaseForgetsAccepted = "base-forgets-accepted", Safety:
+        "The ballot under which a log was accepted goes with the segment that says so (hazard S30).";
     // Transactions.
     VotedOnReceipt = "voted-on-receipt", Safety: "A participant votes yes before its prepare is applied (hazard S9).";
     OlderVoteCounted = "older-vote-counted", Safety: "A vote for an older attempt counts (hazard S7).";

@@ -56,9 +56,7 @@ pub trait Assembly {
     fn start(&self, birth: Birth) -> Vec<(RoleKind, Box<dyn Hosted>)>;
 
     /// What a group begins with, where there are ledgers.
-    fn genesis(&self, _group: GroupId) -> Option<Genesis> {
-        None
-    }
+    fn genesis(&self, group: GroupId) -> Option<Genesis>;
 
     /// Which role takes a client's request.
     fn takes(&self, request: &Request) -> RoleKind;

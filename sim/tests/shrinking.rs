@@ -4,7 +4,8 @@
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use drachma_protocol::ledger::Ledger;
+use drachma_protocol::ids::GroupId;
+use drachma_protocol::ledger::{Genesis, Ledger};
 use drachma_protocol::message::client::{Request, Response, TransfersDone};
 use drachma_protocol::message::txn::{Vote, VoteKind};
 use drachma_protocol::message::{Message, TxnMessage};
@@ -95,6 +96,10 @@ impl Assembly for Mutants {
             (kind, Box::new(tampered) as Box<dyn Hosted>)
         };
         self.real.start(birth).into_iter().map(tamper).collect()
+    }
+
+    fn genesis(&self, group: GroupId) -> Option<Genesis> {
+        self.real.genesis(group)
     }
 
     fn takes(&self, request: &Request) -> RoleKind {

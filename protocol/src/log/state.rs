@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::index::{Index, Position};
 use super::record::{BaseRecord, LearnRecord, Record, Recovered, SynchroniseRecord};
 use crate::ids::{Ballot, Slot};
+use crate::planted::{Bug, is_planted};
 
 /// A record that cannot follow the ones before it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -169,9 +170,10 @@ impl GroupLog {
     pub fn from_base(base: &BaseRecord, position: Position) -> GroupLog {
         let mut index = Index::starting_at(base.chosen);
         base.tail.iter().for_each(|_| index.push(position));
+        let accepted = if is_planted(Bug::BaseForgetsAccepted) { Ballot::default() } else { base.accepted };
         GroupLog {
             promise: base.promise,
-            accepted: base.accepted,
+            accepted,
             start: base.start,
             chosen: base.chosen,
             tail: base.tail.iter().cloned().collect(),

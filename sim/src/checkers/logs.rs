@@ -261,7 +261,7 @@ impl Logs {
         log.entries.extend(chosen[from..].iter().map(|(hash, _)| hash));
         log.entries.extend(kept);
         let sequence = self.sequences.entry(log.accepted).or_default();
-        log.matched = sequence.matches_from(&log.entries, log.matched.min(from as u64));
+        log.matched = sequence.matches(&log.entries);
         self.claim(node, slot)
     }
 

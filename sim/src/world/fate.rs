@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 use drachma_protocol::ids::{GroupId, NodeId};
+use drachma_protocol::ledger::Genesis;
 use drachma_protocol::log::record::Recovered;
 use drachma_protocol::message::client::Request;
 use drachma_protocol::role::{Input, RoleKind};
@@ -357,6 +358,10 @@ impl Assembly for Witness<'_> {
     fn start(&self, birth: Birth) -> Vec<(RoleKind, Box<dyn Hosted>)> {
         self.found.borrow_mut().push((birth.group, birth.recovered.clone()));
         self.assembly.start(birth)
+    }
+
+    fn genesis(&self, group: GroupId) -> Option<Genesis> {
+        self.assembly.genesis(group)
     }
 
     fn takes(&self, request: &Request) -> RoleKind {

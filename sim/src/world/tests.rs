@@ -3,7 +3,8 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use drachma_protocol::ids::{Ballot, ReplicaId, Slot};
+use drachma_protocol::ids::{Ballot, GroupId, ReplicaId, Slot};
+use drachma_protocol::ledger::Genesis;
 use drachma_protocol::log::record::{Record, Recovered};
 use drachma_protocol::message::client::Request;
 use drachma_protocol::message::paxos::FetchChosen;
@@ -75,6 +76,10 @@ impl Assembly for Fakes {
         let me = Address { node, group, role };
         let (diary, script) = (Rc::clone(&self.diary), Rc::clone(&self.script));
         vec![(role, Box::new(Fake { me, recovered, alarm: self.alarm, last: 0, diary, script }))]
+    }
+
+    fn genesis(&self, _group: GroupId) -> Option<Genesis> {
+        None
     }
 
     fn takes(&self, _request: &Request) -> RoleKind {

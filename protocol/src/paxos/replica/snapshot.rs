@@ -21,6 +21,7 @@ use crate::log::record::Record;
 use crate::log::snapshot::Loader;
 use crate::message::PaxosMessage;
 use crate::message::paxos::{FetchSnapshot, SnapshotPiece};
+use crate::planted::{Bug, is_planted};
 use crate::role::{Effect, Effects, RoleKind};
 use crate::time::{Span, Time};
 
@@ -87,6 +88,10 @@ impl Replica {
         self.snapshots.writing = Some(slot);
         self.snapshots.applied = 0;
         effects.push(Effect::Snapshot(self.ledger.image()));
+        if is_planted(Bug::SnapshotNotAwaited) {
+            self.snapshots.start = slot;
+            self.persist(vec![Record::Snapshot(slot)], effects);
+        }
     }
 
     /// How many bytes are applied between two snapshots. The replicas take turns, the leader comes last.
