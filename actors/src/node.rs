@@ -315,6 +315,7 @@ fn sink(roster: Roster) -> Sink {
             LogEvent::Persisted(group, token) => (group, Input::Persisted(token)),
             LogEvent::Fetched(group, start, entries) => (group, Input::Fetched { start, entries }),
             LogEvent::Snapshotted(group, slot) => (group, Input::Snapshotted(slot)),
+            LogEvent::SnapshotDue(group) => (group, Input::SnapshotDue),
             LogEvent::SnapshotRead { group, slot, offset, piece } => {
                 (group, Input::SnapshotRead { slot, offset, piece })
             }

@@ -209,6 +209,26 @@ fn a_damaged_snapshot_keeps_its_node_from_starting_and_the_others_go_on() {
     world.verify(&batches.sent);
 }
 
+#[test]
+fn a_quiet_group_does_not_keep_the_log_of_a_busy_one() {
+    let text = "[[node]]\nid = \"n1\"\n[[group]]\nid = \"g1\"\nnodes = [\"n1\"]\n[[group]]\nid = \"g2\"\nnodes = [\"n1\"]\n\
+        [storage]\nsnapshot_every_bytes = 1048576\nsegment_bytes = 1048576\n\
+        [data_set]\naccounts = 6000\ninitial_balance = 1000000\n";
+    let settings = Settings::parse(text, "the test's").unwrap();
+    let mut world = World::start_with("a_quiet_group_does_not_keep_the_log_of_a_busy_one", settings);
+    let quiet = transfer(77, 3001, 3002, 5);
+    let answer = world.wait(world.client.transfer(quiet, Some(PATIENCE)));
+    assert_eq!(answer.status, Status::Committed);
+    let mut batches = Batches::new(&mut world);
+    let node = world.nodes()[0];
+    batches.fill(&world, 12 << 20);
+    wait_for("the log is cut", || first_segment(&world, node) > 4);
+    world.local.kill(node).unwrap();
+    world.start_all();
+    let answer = world.wait(world.client.transfer(quiet, Some(PATIENCE)));
+    assert_eq!((answer.status, answer.replayed), (Status::Committed, true));
+}
+
 /// Prints how long a node takes to come back by a snapshot, and what that costs the others; see docs/performance.md.
 #[test]
 #[ignore = "a measurement, for a machine of its own"]

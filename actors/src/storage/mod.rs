@@ -91,6 +91,8 @@ pub enum LogEvent {
     Fetched(GroupId, Slot, Vec<Bytes>),
     /// The snapshot of this group at this slot is durable.
     Snapshotted(GroupId, Slot),
+    /// The log is long, and its oldest segment is kept for this group: it should take a snapshot.
+    SnapshotDue(GroupId),
     /// The answer to a question for a piece of a snapshot.
     SnapshotRead {
         /// The group.

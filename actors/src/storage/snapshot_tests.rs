@@ -17,8 +17,9 @@ use drachma_protocol::wire::codec::to_vec;
 
 use super::files::Layout;
 use super::snapshot_files::SnapshotFiles;
-use super::tests::{CLUSTER, Directory, G1, G2, Log, accept, ballot, flip};
+use super::tests::{CLUSTER, CONFIG, Directory, G1, G2, Log, accept, ballot, flip};
 use super::{LogEvent, StorageError, load};
+use crate::config::StorageConfig;
 
 fn genesis(accounts: u64) -> Genesis {
     let map = ShardMap { epoch: Epoch(1), mode: Mode::Hash(Nothing {}), owners: vec![G1] };
@@ -63,13 +64,13 @@ impl Directory {
 }
 
 impl Log {
-    /// Has a snapshot of G1 written and puts it on record.
-    fn snapshot(&mut self, ledger: &mut Ledger) {
-        self.handle.snapshot(G1, ledger.image());
+    /// Has a snapshot written and puts it on record.
+    fn snapshot(&mut self, group: GroupId, ledger: &mut Ledger) {
+        self.handle.snapshot(group, ledger.image());
         loop {
-            if let LogEvent::Snapshotted(group, slot) = self.event() {
-                assert_eq!((group, slot), (G1, ledger.applied()));
-                return self.append(G1, vec![Record::Snapshot(slot)]);
+            if let LogEvent::Snapshotted(of, slot) = self.event() {
+                assert_eq!((of, slot), (group, ledger.applied()));
+                return self.append(group, vec![Record::Snapshot(slot)]);
             }
         }
     }
@@ -100,10 +101,10 @@ fn a_snapshot_takes_the_place_of_the_log_before_it() {
     let (mut first, mut second) = (ledger(1000, 300), ledger(1000, 600));
     log.fill(G1, 0, 400);
     let before = log.counter("log_segments_used");
-    log.snapshot(&mut first);
+    log.snapshot(G1, &mut first);
     assert_eq!(directory.files("snapshots"), ["g1-300.snapshot"]);
     log.fill(G1, 400, 600);
-    log.snapshot(&mut second);
+    log.snapshot(G1, &mut second);
     assert_eq!(directory.files("snapshots"), ["g1-600.snapshot"], "the one before has gone");
     log.fill(G1, 600, 700);
     let after = log.counter("log_segments_used");
@@ -133,7 +134,7 @@ fn a_group_that_is_far_behind_keeps_what_it_needs_and_no_more() {
     let mut log = Log::start(directory.open().unwrap());
     log.fill(G2, 0, 3);
     log.fill(G1, 0, 600);
-    log.snapshot(&mut ledger(10, 600));
+    log.snapshot(G1, &mut ledger(10, 600));
     log.fill(G1, 600, 700);
     assert!(directory.segment(1).exists(), "it has entries of g2, of which there is no snapshot");
     log.handle.crash();
@@ -144,11 +145,32 @@ fn a_group_that_is_far_behind_keeps_what_it_needs_and_no_more() {
 }
 
 #[test]
+fn a_quiet_group_is_asked_for_a_snapshot_when_the_log_is_long_for_its_sake() {
+    let directory = Directory::formatted();
+    let config = StorageConfig { snapshot_every_bytes: 1 << 20, ..CONFIG };
+    let mut log = Log::start(directory.open_with(config).unwrap());
+    log.fill(G2, 0, 3);
+    log.fill(G1, 0, 200);
+    assert!(log.due.borrow().is_empty(), "four segments of 1 MiB are enough for two groups");
+    log.fill(G1, 200, 700);
+    assert!(log.due.take().contains(&G1), "it is a busy one");
+    log.snapshot(G1, &mut ledger(10, 690));
+    log.due.take();
+    log.fill(G1, 700, 800);
+    let due = log.due.take();
+    assert!(!due.is_empty() && due.iter().all(|group| *group == G2), "{due:?}");
+    assert!(directory.segment(1).exists());
+    log.snapshot(G2, &mut ledger(10, 3));
+    log.fill(G1, 800, 870);
+    assert!(log.due.take().is_empty() && !directory.segment(1).exists());
+}
+
+#[test]
 fn what_a_crash_leaves_of_a_snapshot_is_removed() {
     let directory = Directory::formatted();
     let mut log = Log::start(directory.open().unwrap());
     log.fill(G1, 0, 20);
-    log.snapshot(&mut ledger(10, 10));
+    log.snapshot(G1, &mut ledger(10, 10));
     log.handle.crash();
     // One that was not whole, one that was whole and not on record, and files of somebody else.
     let mut files = SnapshotFiles::new(Layout::new(&directory.0));
@@ -171,7 +193,7 @@ fn pieces_are_read_in_any_order_while_the_next_snapshot_is_written() {
     let mut log = Log::start(directory.open().unwrap());
     let (mut first, mut second) = (ledger(40_000, 20), ledger(40_000, 30));
     log.fill(G1, 0, 40);
-    log.snapshot(&mut first);
+    log.snapshot(G1, &mut first);
     log.handle.snapshot(G1, second.image());
     let mut loader = Loader::new(Slot(20), 5, &genesis(40_000), 8);
     let mut offsets = vec![HEADER];
@@ -209,7 +231,7 @@ fn a_damaged_or_missing_snapshot_is_refused_with_file_and_offset() {
     let directory = Directory::formatted();
     let mut log = Log::start(directory.open().unwrap());
     log.fill(G1, 0, 20);
-    log.snapshot(&mut ledger(20_000, 20));
+    log.snapshot(G1, &mut ledger(20_000, 20));
     log.handle.close();
     let path = directory.snapshot(20);
     let good = fs::read(&path).unwrap();

@@ -78,13 +78,15 @@ pub(super) struct Log {
     events: Receiver<LogEvent>,
     token: u64,
     persisted: RefCell<BTreeMap<GroupId, Token>>,
+    /// Who was asked for a snapshot.
+    pub(super) due: RefCell<Vec<GroupId>>,
 }
 
 impl Log {
     pub(super) fn start(opened: Opened) -> Log {
         let (send, events) = unbounded();
         let handle = opened.log.start(Arc::new(move |event| send.send(event).unwrap()));
-        Log { handle, events, token: 0, persisted: RefCell::default() }
+        Log { handle, events, token: 0, persisted: RefCell::default(), due: RefCell::default() }
     }
 
     pub(super) fn event(&self) -> LogEvent {
@@ -92,6 +94,9 @@ impl Log {
         if let LogEvent::Persisted(group, token) = event {
             let before = self.persisted.borrow_mut().insert(group, token);
             assert!(before < Some(token), "tokens of {group} are confirmed in their order");
+        }
+        if let LogEvent::SnapshotDue(group) = event {
+            self.due.borrow_mut().push(group);
         }
         event
     }

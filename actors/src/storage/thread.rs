@@ -193,13 +193,29 @@ impl LogThread {
         }
         self.files.store.keep_promises(self.files.fsync == Fsync::Always)?;
         self.files.store.prepare();
-        count(&self.shared.counters.segments, u64::from(self.files.store.position().segment - segment));
+        let begun = self.files.store.position().segment - segment;
+        count(&self.shared.counters.segments, u64::from(begun));
         self.shared.counters.segments_used.store(self.files.store.segments().into(), Ordering::Relaxed);
         self.shared.give(cost);
         for (group, token) in tokens {
             (self.sink)(LogEvent::Persisted(group, token));
         }
+        if begun > 0 {
+            self.shorten();
+        }
         Ok(())
+    }
+
+    /// Asks the group for whose sake the oldest segment is kept for a snapshot, if the log is long. A busy group takes one
+    /// in time; a quiet one would keep what the busy ones have written since its last entry.
+    fn shorten(&self) {
+        let store = &self.files.store;
+        let needed = store.groups().iter().filter_map(|(group, state)| Some((state.oldest()?, *group)));
+        let Some((oldest, group)) = needed.min() else { return };
+        let segments = u64::from(store.position().segment - oldest);
+        if segments * u64::from(self.files.segment_bytes) > self.files.enough {
+            (self.sink)(LogEvent::SnapshotDue(group));
+        }
     }
 
     /// The next request for a batch that has `batch` bytes: of the groups in turn, so that none waits for another's
