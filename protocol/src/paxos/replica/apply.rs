@@ -20,6 +20,9 @@ impl Replica {
     pub(super) fn on_turn(&mut self, effects: &mut Effects) {
         self.answers.on_turn(effects);
         self.install(effects);
+        if !self.members_told && self.ledger.members().is_some() {
+            self.on_state(&mut Vec::new(), effects); // They are in the snapshot that this replica starts from.
+        }
         let mut outputs = Vec::new();
         let mut budget = SLICE;
         while budget > 0 {
