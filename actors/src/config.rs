@@ -42,13 +42,15 @@ pub struct Timers {
     pub deadline: Span,
 }
 
-/// How the log is kept.
+/// How the log is kept, and bounded.
 #[derive(Clone, Copy, Debug)]
 pub struct StorageConfig {
     /// When it is synced.
     pub fsync: Fsync,
     /// The size of a segment.
     pub segment_bytes: u64,
+    /// A snapshot of a group is taken when about so many bytes of its log were applied since the last one.
+    pub snapshot_every_bytes: u64,
 }
 
 /// When the log is synced.

@@ -361,6 +361,7 @@ impl GatewayActor {
             log: self.log.counters().into_iter().collect(),
             syncs: self.log.sync_times(),
             log_credit: self.log.credit(),
+            snapshots: self.log.snapshots(),
             actors: self.roster.status(),
             requests: self.recorder.totals(&metrics::BOUNDS),
             groups: survey.views,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use actix::{Addr, AsyncContext, Context, Recipient};
 use drachma_protocol::ids::{GroupId, NodeId};
+use drachma_protocol::ledger::Ledger;
 use drachma_protocol::log::record::Recovered;
 use drachma_protocol::role::{Address, Input, Role, RoleKind};
 use tokio::sync::{Notify, oneshot};
@@ -27,6 +28,8 @@ pub(crate) struct GroupPlan {
     pub(crate) group: GroupId,
     /// What the directory held of it.
     pub(crate) recovered: Recovered,
+    /// The state at which its log begins, if that is not the very first one.
+    pub(crate) ledger: Option<Box<Ledger>>,
     /// Builds its roles.
     pub(crate) factory: Arc<dyn RoleFactory>,
     /// Who this node is.
@@ -76,6 +79,7 @@ pub(crate) fn start(plan: GroupPlan) -> StartedGroup {
         group: plan.group,
         directory: plan.identity.directory,
         recovered: plan.recovered,
+        ledger: plan.ledger,
         wall: plan.clock.wall(),
     };
     let [replica, leader, coordinator, participant] = plan.factory.build(birth);

@@ -4,7 +4,7 @@
 //! needs crosses threads but the log. With several groups each has a thread of its own, and the gateway has the main
 //! one. The log has its own thread always.
 //!
-//! Assembly goes from the disk up: recover, start the log, build the groups asleep, fill the roster, wake them,
+//! Assembly goes from the disk up: recover, load the snapshots at which logs begin, start the log, build the groups asleep, fill the roster, wake them,
 //! listen. A stop goes the other way. A panic anywhere ends the process: half a node is worse than none, and the next
 //! start recovers.
 
@@ -17,8 +17,10 @@ use std::time::Duration;
 
 use actix::{AsyncContext, Context, Recipient};
 use actix_rt::{Arbiter, System};
-use drachma_protocol::ids::{DirectoryId, GroupId};
+use drachma_protocol::ids::{DirectoryId, GroupId, Slot};
+use drachma_protocol::ledger::Ledger;
 use drachma_protocol::log::record::Recovered;
+use drachma_protocol::log::snapshot::Name;
 use drachma_protocol::message::client::{GroupNodes, MapDone, NodeAddress};
 use drachma_protocol::role::{Input, RoleKind};
 use tokio::net::TcpListener;
@@ -32,7 +34,7 @@ use crate::gateway::{About, Clients, Front, GatewayActor, Leave, Scrape};
 use crate::group::{self, GroupPlan, StartedGroup};
 use crate::mailbox::{GatewayMailbox, Gauge, Halt, Roster};
 use crate::metrics::http;
-use crate::roles::{RealRoles, RoleFactory};
+use crate::roles::{self, RealRoles, RoleFactory};
 use crate::shell::Log;
 use crate::storage::{self, LogEvent, StorageError};
 use crate::transport::{Hub, Identity, listener};
@@ -91,11 +93,33 @@ pub fn run_with(
     let disk = || {
         let local: Vec<GroupId> = local_groups(config);
         let opened = storage::open(&config.data, config.cluster, config.node, &local, config.storage)?;
+        let ledgers = load(config, &opened.groups)?;
         let log = opened.log;
         let start = Box::new(move |sink| Arc::new(log.start(sink)) as Arc<dyn Log>);
-        Ok(Disk { directory: opened.directory, groups: opened.groups, start })
+        Ok(Disk { directory: opened.directory, groups: opened.groups, ledgers, start })
     };
     serve(config, NodeLimits::default(), factory, disk, ready, asked_to_stop())
+}
+
+// Loads the states at which logs begin: all groups at once, since nobody is served before the last one is there.
+fn load(
+    config: &NodeConfig,
+    groups: &BTreeMap<GroupId, Recovered>,
+) -> Result<BTreeMap<GroupId, Box<Ledger>>, StorageError> {
+    let begun = std::time::Instant::now();
+    let needed = groups.iter().filter(|(_, recovered)| recovered.start > Slot(0));
+    let load = |group: GroupId, slot: Slot| {
+        let genesis = config.genesis.iter().find(|genesis| genesis.group == group);
+        let genesis = genesis.expect("every group has its genesis");
+        let name = Name { cluster: config.cluster, group, slot };
+        let ledger = storage::load(&config.data, name, roles::seed(), genesis)?;
+        tracing::info!(%group, %slot, millis = begun.elapsed().as_millis() as u64, "snapshot loaded");
+        Ok((group, Box::new(ledger)))
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = needed.map(|(group, state)| scope.spawn(move || load(*group, state.start))).collect();
+        threads.into_iter().map(|thread| thread.join().expect("a panic there has ended the process")).collect()
+    })
 }
 
 /// What the shell needs of a data directory.
@@ -104,6 +128,8 @@ pub(crate) struct Disk {
     pub(crate) directory: DirectoryId,
     /// What it held of each group.
     pub(crate) groups: BTreeMap<GroupId, Recovered>,
+    /// The state at which a group's log begins, if that is not the very first one.
+    pub(crate) ledgers: BTreeMap<GroupId, Box<Ledger>>,
     /// Starts the log.
     pub(crate) start: Box<dyn FnOnce(Sink) -> Arc<dyn Log>>,
 }
@@ -169,7 +195,7 @@ async fn assemble(
     config: &NodeConfig,
     limits: NodeLimits,
     factory: Arc<dyn RoleFactory>,
-    disk: Disk,
+    mut disk: Disk,
     clock: Clock,
     arbiters: &mut Vec<Arbiter>,
 ) -> Node {
@@ -188,6 +214,7 @@ async fn assemble(
         let plan = GroupPlan {
             group,
             recovered,
+            ledger: disk.ledgers.remove(&group),
             factory: factory.clone(),
             identity: identity.clone(),
             nodes: config.nodes.clone(),
@@ -281,12 +308,17 @@ async fn start_apart(plan: GroupPlan, arbiters: &mut Vec<Arbiter>) -> StartedGro
     parts.await.expect("a fresh thread runs what it is given first, and a panic there has ended the process")
 }
 
-// Brings what the log thread tells to the replica that it concerns.
+// Brings what the log's threads tell to the replica that it concerns.
 fn sink(roster: Roster) -> Sink {
     Arc::new(move |event| {
         let (group, input) = match event {
             LogEvent::Persisted(group, token) => (group, Input::Persisted(token)),
             LogEvent::Fetched(group, start, entries) => (group, Input::Fetched { start, entries }),
+            LogEvent::Snapshotted(group, slot) => (group, Input::Snapshotted(slot)),
+            LogEvent::SnapshotDue(group) => (group, Input::SnapshotDue),
+            LogEvent::SnapshotRead { group, slot, offset, piece } => {
+                (group, Input::SnapshotRead { slot, offset, piece })
+            }
         };
         if let Some(mailbox) = roster.role(group, RoleKind::Replica) {
             mailbox.deliver(vec![input], 0);

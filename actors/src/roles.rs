@@ -3,10 +3,12 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 
 use drachma_protocol::ids::{DirectoryId, GroupId, NodeId};
+use drachma_protocol::ledger::Ledger;
 use drachma_protocol::log::record::Recovered;
 use drachma_protocol::paxos::{Leader, LeaderConfig, Replica, ReplicaConfig};
 use drachma_protocol::role::{Address, Role, RoleKind};
 use drachma_protocol::routing::Routes;
+use drachma_protocol::table::PARTS;
 use drachma_protocol::txn::{Coordinator, Participant, TxnConfig};
 
 use crate::config::NodeConfig;
@@ -20,6 +22,8 @@ pub struct Birth {
     pub directory: DirectoryId,
     /// What the directory held of the group.
     pub recovered: Recovered,
+    /// The state at which the log begins, if that is not the very first one.
+    pub ledger: Option<Box<Ledger>>,
     /// The wall clock at [`Time`](drachma_protocol::time::Time) zero, in microseconds since 1970.
     pub wall: u64,
 }
@@ -35,13 +39,13 @@ pub trait RoleFactory: Send + Sync {
 pub(crate) struct RealRoles(pub(crate) NodeConfig);
 
 // Random per process: clients choose the ids, so nobody may foresee where a table puts them.
-fn seed() -> u64 {
+pub(crate) fn seed() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
 impl RoleFactory for RealRoles {
     fn build(&self, birth: Birth) -> [Box<dyn Role>; 4] {
-        let Birth { group, directory, recovered, wall } = birth;
+        let Birth { group, directory, recovered, ledger, wall } = birth;
         let (config, node) = (&self.0, self.0.node);
         let genesis = config.genesis.iter().find(|genesis| genesis.group == group);
         let genesis = genesis.expect("every group has its genesis").clone();
@@ -61,8 +65,13 @@ impl RoleFactory for RealRoles {
             wall,
             seed: seed(),
         });
-        let replica = ReplicaConfig { node, group, nodes, directory, genesis, seed: seed() };
-        let replica = Replica::new(replica, recovered);
+        let snapshot_every = config.storage.snapshot_every_bytes;
+        let (parts, seed) = (PARTS, seed());
+        let replica = ReplicaConfig { node, group, nodes, directory, genesis, snapshot_every, parts, seed };
+        let replica = match ledger {
+            Some(ledger) => Replica::with_ledger(replica, recovered, *ledger),
+            None => Replica::new(replica, recovered),
+        };
         [Box::new(replica), Box::new(leader), Box::new(coordinator), Box::new(participant)]
     }
 }

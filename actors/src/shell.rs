@@ -14,6 +14,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use drachma_protocol::ids::{GroupId, Origin, Slot};
+use drachma_protocol::ledger::image::Image;
 use drachma_protocol::log::record::Record;
 use drachma_protocol::message::client::Response;
 use drachma_protocol::message::{Message, PaxosMessage};
@@ -24,7 +25,7 @@ use drachma_protocol::wire::frame::LIMIT_PEER;
 use crate::clock::Clock;
 use crate::counters::Counters;
 use crate::mailbox::{Roster, name};
-use crate::storage::{Full, LogHandle};
+use crate::storage::{Full, LogHandle, SnapshotState};
 use crate::transport::Links;
 
 /// What of the log's credit stays free when entries of other nodes are taken in.
@@ -42,6 +43,14 @@ pub(crate) trait Log: Send + Sync {
     fn append(&self, group: GroupId, token: Token, records: Vec<Record>) -> Result<(), Full>;
     /// Asks for entries; `Fetched` follows.
     fn fetch(&self, group: GroupId, from: Slot, until: Slot, bytes: usize);
+    /// Has a snapshot written; `Snapshotted` follows.
+    fn snapshot(&self, group: GroupId, image: Image);
+    /// Asks for a piece of a snapshot; `SnapshotRead` follows.
+    fn read_snapshot(&self, group: GroupId, slot: Slot, offset: u64);
+    /// What is known of each group's snapshots.
+    fn snapshots(&self) -> Vec<(GroupId, SnapshotState)> {
+        Vec::new()
+    }
     /// Bytes that may still be queued.
     fn credit(&self) -> usize;
     /// What it has done since it was started, by name; times in microseconds.
@@ -63,6 +72,18 @@ impl Log for LogHandle {
 
     fn fetch(&self, group: GroupId, from: Slot, until: Slot, bytes: usize) {
         LogHandle::fetch(self, group, from, until, bytes);
+    }
+
+    fn snapshot(&self, group: GroupId, image: Image) {
+        LogHandle::snapshot(self, group, image);
+    }
+
+    fn read_snapshot(&self, group: GroupId, slot: Slot, offset: u64) {
+        LogHandle::read_snapshot(self, group, slot, offset);
+    }
+
+    fn snapshots(&self) -> Vec<(GroupId, SnapshotState)> {
+        LogHandle::snapshots(self)
     }
 
     fn credit(&self) -> usize {
@@ -227,6 +248,9 @@ impl Shell {
                 self.backlog.push_back(LogWork::Fetch(from, until, bytes));
                 self.offer_backlog();
             }
+            // Neither waits for the log, nor the log for them.
+            Effect::Snapshot(image) => self.wiring.log.snapshot(self.me.group, image),
+            Effect::ReadSnapshot { slot, offset } => self.wiring.log.read_snapshot(self.me.group, slot, offset),
             Effect::Reply { to, response } => self.replies.push((to, response)),
             Effect::Again => self.again = true,
             Effect::Trace(trace) => self.tell(&trace),

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use drachma_protocol::ids::{AccountId, ClusterId, DirectoryId, Epoch, GroupId, NodeId, Slot};
+use drachma_protocol::ledger::image::Image;
 use drachma_protocol::ledger::{Genesis, Limits};
 use drachma_protocol::log::record::{Record, Recovered};
 use drachma_protocol::message::client::{Call, ReadCall, Request, Response};
@@ -35,6 +36,8 @@ pub(crate) struct TestLog {
     pub(crate) credit: AtomicUsize,
     // Appends that are refused before one is taken again.
     pub(crate) refusals: AtomicUsize,
+    // What was asked of snapshots: to write one, or to read it from an offset on.
+    pub(crate) snapshots: Mutex<Vec<(GroupId, Slot, Option<u64>)>>,
 }
 
 impl TestLog {
@@ -43,6 +46,7 @@ impl TestLog {
             appended: Mutex::default(),
             credit: AtomicUsize::new(usize::MAX),
             refusals: AtomicUsize::new(0),
+            snapshots: Mutex::default(),
         })
     }
 
@@ -62,6 +66,14 @@ impl Log for TestLog {
     }
 
     fn fetch(&self, _: GroupId, _: Slot, _: Slot, _: usize) {}
+
+    fn snapshot(&self, group: GroupId, image: Image) {
+        self.snapshots.lock().unwrap().push((group, image.slot(), None));
+    }
+
+    fn read_snapshot(&self, group: GroupId, slot: Slot, offset: u64) {
+        self.snapshots.lock().unwrap().push((group, slot, Some(offset)));
+    }
 
     fn credit(&self) -> usize {
         self.credit.load(Ordering::SeqCst)
@@ -152,7 +164,7 @@ pub(crate) fn config(id: u16, nodes: &[(u16, String)]) -> NodeConfig {
             leader_timeout: Span::from_millis(200),
             deadline: Span::from_millis(1000),
         },
-        storage: StorageConfig { fsync: Fsync::Never, segment_bytes: 1 << 20 },
+        storage: StorageConfig { fsync: Fsync::Never, segment_bytes: 1 << 20, snapshot_every_bytes: u64::MAX },
         metrics: None,
     }
 }
@@ -175,7 +187,7 @@ impl TestNode {
             let directory = directory(config.node.0);
             let open = || {
                 let start = Box::new(|_: Sink| TestLog::new() as Arc<dyn Log>);
-                Ok(Disk { directory, groups, start })
+                Ok(Disk { directory, groups, ledgers: BTreeMap::new(), start })
             };
             let stop = async {
                 let _ = stopped.await;

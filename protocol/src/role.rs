@@ -93,6 +93,9 @@ pub enum Input {
         /// Nothing if there is no such snapshot, no piece begins there, or it is damaged.
         piece: Option<Bytes>,
     },
+    /// The node's log is long, and its oldest part is kept for this group alone: a snapshot is due, however little was
+    /// applied since the last one.
+    SnapshotDue,
     /// The connection to a node was made or lost.
     Link {
         /// The node.

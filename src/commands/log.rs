@@ -1,11 +1,13 @@
 //! `drachma log`: the replicated log as transaction records.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use drachma_protocol::ids::{GroupId, NodeId, Slot};
-use drachma_protocol::message::operator::{LogPage, OperatorAnswer, OperatorCall, PageCall};
+use drachma_protocol::ids::{GroupId, NodeId, Slot, TxnId};
+use drachma_protocol::ledger::model::{BATCH_LIMIT, Outcome as TransferOutcome};
+use drachma_protocol::message::operator::{LogPage, OperatorAnswer, OperatorCall, OutcomesCall, PageCall};
 
-use super::replay::{Event, LogRecord, Replay};
+use super::replay::{Event, LogRecord, Replay, Rest};
 use super::{Context, context::unexpected, text};
 use crate::cli::LogArgs;
 use crate::exit::{Exit, Failure, Outcome};
@@ -23,7 +25,33 @@ const PAUSE: Duration = Duration::from_millis(200);
 struct Reader {
     node: NodeId,
     replay: Replay,
+    /// What is read instead if the beginning of the log is not there any more.
+    rest: Option<Rest>,
     printed: u64,
+}
+
+impl Reader {
+    fn next(&self) -> Slot {
+        self.rest.as_ref().map_or_else(|| self.replay.next(), Rest::next)
+    }
+
+    /// The entries before `start` are in a snapshot.
+    fn skip_to(&mut self, start: Slot, context: &Context) {
+        let (node, group) = (self.node, self.replay.group());
+        eprintln!(
+            "{node} has the log of {group} from slot {start} on; what lies before is in a snapshot, so new balances and \
+             values cannot be told. `drachma committed {node}` lists all transfers"
+        );
+        self.rest = Some(Rest::new(context.settings.shard_map(), start));
+    }
+
+    /// The records of the next entry.
+    async fn tell(&mut self, context: &Context, entry: &[u8]) -> Result<Vec<LogRecord>, Failure> {
+        let Some(rest) = &mut self.rest else { return self.replay.apply(entry).map_err(Failure::failed) };
+        let page = rest.read(entry).map_err(Failure::failed)?;
+        let outcomes = outcomes(context, self.node, self.replay.group(), &page.alone).await?;
+        Ok(rest.tell(&page, &outcomes))
+    }
 }
 
 /// Prints the records of a target's logs, and with `--follow` goes on until interrupted.
@@ -41,7 +69,7 @@ pub async fn log(context: &Context, args: &LogArgs) -> Outcome {
     let several = replicas.len() > 1;
     let reader = |(group, node): (GroupId, NodeId)| {
         let replay = Replay::new(context.settings.genesis(group));
-        Reader { node, replay, printed: 0 }
+        Reader { node, replay, rest: None, printed: 0 }
     };
     let mut readers: Vec<Reader> = replicas.into_iter().map(reader).collect();
     let mut exit = Exit::Done;
@@ -63,13 +91,13 @@ async fn read_on(context: &Context, args: &LogArgs, reader: &mut Reader, several
     let group = reader.replay.group();
     let mut heading = several && context.format == Format::Table;
     loop {
-        let from = reader.replay.next();
+        let from = reader.next();
         let page = page(context, reader.node, group, from).await?;
         if page.from != from {
-            return Err(Failure::unavailable(format!("{} has {group} only from slot {} on", reader.node, page.from)));
+            reader.skip_to(page.from, context);
         }
         for entry in &page.entries {
-            for record in reader.replay.apply(entry).map_err(Failure::failed)? {
+            for record in reader.tell(context, entry).await? {
                 if !wanted(args, &record) {
                     continue;
                 }
@@ -83,7 +111,7 @@ async fn read_on(context: &Context, args: &LogArgs, reader: &mut Reader, several
                 print(context.format, reader, &record)?;
             }
         }
-        if page.entries.is_empty() || reader.replay.next() >= page.chosen {
+        if page.entries.is_empty() || reader.next() >= page.chosen {
             return Ok(());
         }
     }
@@ -96,6 +124,28 @@ async fn page(context: &Context, node: NodeId, group: GroupId, from: Slot) -> Re
         Ok(other) => Err(unexpected(&other)),
         Err(error) => Err(Failure::unavailable(format!("{node} does not answer: {error}"))),
     }
+}
+
+/// What a replica knows of transactions.
+async fn outcomes(
+    context: &Context,
+    node: NodeId,
+    group: GroupId,
+    ids: &[TxnId],
+) -> Result<BTreeMap<TxnId, TransferOutcome>, Failure> {
+    let mut known = BTreeMap::new();
+    for ids in ids.chunks(BATCH_LIMIT) {
+        let call = OperatorCall::Outcomes(OutcomesCall { ids: ids.to_vec() });
+        match context.ask(node, group, call).await {
+            Ok(OperatorAnswer::Outcomes(page)) => {
+                let pairs = ids.iter().zip(page.outcomes);
+                known.extend(pairs.filter_map(|(txn, outcome)| Some((*txn, outcome?))));
+            }
+            Ok(other) => return Err(unexpected(&other)),
+            Err(error) => return Err(Failure::unavailable(format!("{node} does not answer: {error}"))),
+        }
+    }
+    Ok(known)
 }
 
 fn wanted(args: &LogArgs, record: &LogRecord) -> bool {

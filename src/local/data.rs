@@ -104,7 +104,7 @@ pub fn check_shape(settings: &Settings, data: &Path, node: NodeId) -> Result<(),
     }
     Err(LocalError::Data(format!(
         "{} was formatted for another cluster than {} describes (- was, + is):\n{difference}only addresses, timers, \
-         fsync, segment_bytes and logging may change after formatting",
+         fsync, segment_bytes, snapshot_every_bytes and logging may change after formatting",
         directory.display(),
         settings.origin()
     )))

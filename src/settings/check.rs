@@ -112,7 +112,6 @@ pub(super) fn settings(source: &Source<'_>) -> Result<Settings, SettingsError> {
         metrics: None,
         warnings,
     };
-    reserved(source, &raw)?;
     let metrics = metrics(source, &raw.metrics, &settings.nodes)?;
     Ok(warn(Settings { metrics, ..settings }))
 }
@@ -282,7 +281,12 @@ fn timers(source: &Source<'_>, raw: &raw::Timers) -> Result<Timers, SettingsErro
 
 fn storage(source: &Source<'_>, raw: &raw::Storage) -> Result<StorageConfig, SettingsError> {
     let segment = source.number("segment_bytes", &raw.segment_bytes, 16 * MEBI, MEBI..=1024 * MEBI)?;
-    Ok(StorageConfig { fsync: fsync(source, &raw.fsync)?, segment_bytes: segment as u64 })
+    let between = source.number("snapshot_every_bytes", &raw.snapshot_every_bytes, 256 * MEBI, MEBI..=1 << 50)?;
+    Ok(StorageConfig {
+        fsync: fsync(source, &raw.fsync)?,
+        segment_bytes: segment as u64,
+        snapshot_every_bytes: between as u64,
+    })
 }
 
 fn fsync(source: &Source<'_>, value: &Value<String>) -> Result<Fsync, SettingsError> {
@@ -344,12 +348,6 @@ fn log(source: &Source<'_>, raw: &raw::Log) -> Result<LogSettings, SettingsError
         }
     };
     Ok(LogSettings { level, json })
-}
-
-/// Keys that are accepted and have no effect yet must still be well-formed.
-fn reserved(source: &Source<'_>, raw: &Raw) -> Result<(), SettingsError> {
-    source.number("snapshot_every_bytes", &raw.storage.snapshot_every_bytes, 256 * MEBI, MEBI..=1 << 50)?;
-    Ok(())
 }
 
 /// Where n1 serves its metrics; every node must have a port of its own there, and none may be one that a node listens on.

@@ -78,7 +78,9 @@ fn write_toml(out: &mut String, settings: &Settings) -> std::fmt::Result {
         Fsync::Never => "never".to_owned(),
         Fsync::Interval(span) => format!("interval:{}", units::show_span(span)),
     };
-    writeln!(out, "\n[storage]\nfsync = \"{fsync}\"\nsegment_bytes = {}", settings.storage.segment_bytes)?;
+    let (segment, between) = (settings.storage.segment_bytes, settings.storage.snapshot_every_bytes);
+    writeln!(out, "\n[storage]\nfsync = \"{fsync}\"\nsegment_bytes = {segment}")?;
+    writeln!(out, "snapshot_every_bytes = {between}")?;
     let limits = &settings.limits;
     writeln!(out, "\n[limits]\nwaiting = {}\nsessions = {}", limits.waiting, limits.sessions)?;
     writeln!(out, "session_lifetime = \"{}\"", units::show_span(limits.session_lifetime))?;

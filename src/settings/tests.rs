@@ -53,6 +53,7 @@ fn the_sample_says_the_defaults() {
     let config = bare.node_config(NodeId(1), "data/n1".into()).unwrap();
     assert_eq!(config.storage.fsync, Fsync::Always);
     assert_eq!(config.storage.segment_bytes, 16 << 20);
+    assert_eq!(config.storage.snapshot_every_bytes, 256 << 20);
     assert_eq!(bare.data_dir(), std::path::Path::new("data"));
     assert!(bare.node_config(NodeId(4), "data/n4".into()).is_none());
 }
@@ -85,6 +86,7 @@ fn every_bad_input_is_refused_with_file_line_and_column() {
         ("[storage]\nfsync = \"interval:0ms\"\n", at(2), 9, "1ms to 10s"),
         ("[storage]\nsegment_bytes = 1000\n", at(2), 17, "1048576 to 1073741824 is allowed"),
         ("[storage]\nsegment_bytes = -1\n", at(2), 17, "not negative"),
+        ("[storage]\nsnapshot_every_bytes = 1000\n", at(2), 24, "1048576 to 1125899906842624 is allowed"),
         ("[limits]\nsessions = 100001\n", at(2), 12, "1 to 100000 is allowed"),
         ("[limits]\nwaiting = 0\n", at(2), 11, "1 to 1048576 is allowed"),
         ("[limits]\nsession_lifetime = \"721h\"\n", at(2), 20, "1s to 720h is allowed"),
@@ -198,7 +200,7 @@ fn the_shape_is_what_may_not_change_and_nothing_else() {
         "[cluster]\nlisten = \"0.0.0.0\"\n",
         "[cluster]\ndata_dir = \"elsewhere\"\n",
         "[timers]\nheartbeat = \"20ms\"\n",
-        "[storage]\nfsync = \"never\"\nsegment_bytes = 1048576\n",
+        "[storage]\nfsync = \"never\"\nsegment_bytes = 1048576\nsnapshot_every_bytes = 2097152\n",
         "[log]\nlevel = \"debug\"\n",
         "[metrics]\naddress = \"127.0.0.1:9100\"\n",
         "[placement]\nshards = 1\n",

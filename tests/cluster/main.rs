@@ -17,3 +17,4 @@ mod paused;
 mod planted;
 mod reads;
 mod restarts;
+mod snapshots;

@@ -94,9 +94,9 @@ fn rewrite(log: &Path, group: GroupId, change: fn(&mut Vec<Transfer>)) -> usize 
         size += bytes.len();
         let mut offset = HEADER;
         while let Some((head, body)) = segment::decode(&bytes[offset as usize..], header.segment, offset) {
-            if head.kind == Kind::Data as u8 {
-                records.push((head.group, from_slice::<Record>(body).unwrap()));
-            }
+            let record = (head.kind == Kind::Data as u8).then(|| from_slice::<Record>(body).unwrap());
+            // A base says again what the records before it add up to.
+            records.extend(record.filter(|it| !matches!(it, Record::Base(_))).map(|it| (head.group, it)));
             offset += head.length;
         }
     }
@@ -129,7 +129,8 @@ fn entries(record: &mut Record) -> Vec<&mut bytes::Bytes> {
         Record::Accept(accept) => vec![&mut accept.entry],
         Record::Synchronise(synchronise) => synchronise.entries.iter_mut().collect(),
         Record::Learn(learn) => learn.entries.iter_mut().collect(),
-        Record::Promise(_) | Record::Chosen(_) | Record::Doubt(_) => Vec::new(),
+        Record::Base(base) => base.tail.iter_mut().collect(),
+        Record::Promise(_) | Record::Chosen(_) | Record::Doubt(_) | Record::Snapshot(_) => Vec::new(),
     }
 }
 

@@ -40,6 +40,7 @@ where
     let started = group::start(GroupPlan {
         group: GROUP,
         recovered: Recovered::default(),
+        ledger: None,
         factory: Arc::new(Builds(move |_| at(RoleKind::Replica, acts(act.clone())))),
         identity: Identity { cluster: CLUSTER, node, directory, nodes: [node].into() },
         nodes: Vec::new(),

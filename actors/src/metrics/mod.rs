@@ -17,6 +17,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use crate::performance::KindTotals;
+use crate::storage::SnapshotState;
 
 /// The bounds of the times of requests.
 pub(crate) const BOUNDS: [Span; 15] = [
@@ -60,6 +61,8 @@ pub(crate) struct Snapshot {
     pub(crate) syncs: Vec<(u64, u64)>,
     /// Bytes that may still be queued for the log.
     pub(crate) log_credit: usize,
+    /// The groups' snapshots.
+    pub(crate) snapshots: Vec<(GroupId, SnapshotState)>,
     /// The roles' mailboxes.
     pub(crate) actors: Vec<ActorStatus>,
     /// Requests by kind.
@@ -168,6 +171,7 @@ impl Collector for Snapshot {
         let mut writer = Writer(encoder);
         self.node(&mut writer)?;
         self.log(&mut writer)?;
+        self.snapshots(&mut writer)?;
         self.requests(&mut writer)?;
         self.leaders(&mut writer)?;
         self.replicas(&mut writer)?;
@@ -214,8 +218,32 @@ impl Snapshot {
         ] {
             writer.counters((name, help), [(Labels::new(), value(key) as f64)])?;
         }
+        let used = [(Labels::new(), value("log_segments_used") as f64)];
+        writer.gauges(("log_segments_used", "Segments of the log that are on the disk and needed"), used)?;
         let room = [(Labels::new(), self.log_credit as f64)];
         writer.gauges(("log_room_bytes", "Bytes that may still be queued for the log"), room)
+    }
+
+    fn snapshots(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        type Row = (&'static str, &'static str, fn(&SnapshotState) -> f64);
+        const ROWS: [Row; 5] = [
+            ("snapshot_entries", "Entries that are in the last snapshot; 0 if there is none", |it| it.slot.0 as f64),
+            ("snapshot_bytes", "The size of the last snapshot", |it| it.bytes as f64),
+            ("snapshot_seconds", "How long the last snapshot took to write; 0 if that was before the start", |it| {
+                it.took.as_secs_f64()
+            }),
+            ("snapshot_writing", "1 while a snapshot is being written", |it| flag(it.writing)),
+            ("snapshots_total", "Snapshots that were written", |it| it.written as f64),
+        ];
+        let groups: Vec<String> = self.snapshots.iter().map(|(group, _)| group.to_string()).collect();
+        ROWS.into_iter().try_for_each(|(name, help, value)| {
+            let rows = self.snapshots.iter().zip(&groups);
+            let rows = rows.map(|((_, state), group)| (vec![("group", group.as_str())], value(state)));
+            match name.strip_suffix("_total") {
+                Some(name) => writer.counters((name, help), rows),
+                None => writer.gauges((name, help), rows),
+            }
+        })
     }
 
     fn requests(&self, writer: &mut Writer<'_>) -> fmt::Result {

@@ -6,11 +6,13 @@ use std::sync::atomic::Ordering;
 
 use actix::{Actor, Context, Handler};
 use bytes::Bytes;
-use drachma_protocol::ids::{Ballot, NodeId};
+use drachma_protocol::ids::{Ballot, Epoch, NodeId};
+use drachma_protocol::ledger::{Genesis, Ledger, Limits};
 use drachma_protocol::message::LocalMessage;
 use drachma_protocol::message::command::Command;
 use drachma_protocol::message::operator::Nothing;
 use drachma_protocol::message::paxos::{Accept, Commit};
+use drachma_protocol::placement::map::{Mode, ShardMap};
 use drachma_protocol::role::Effect;
 
 use super::*;
@@ -111,6 +113,27 @@ fn one_handler_run_is_one_message_to_each_sibling_and_to_the_gateway_in_order() 
         let mut told = seen.lock().unwrap().clone();
         told.sort();
         assert_eq!(told, ["gateway [1, 2, 3]", "leader [1, 2, 3]", "participant [11, 12, 13]"]);
+    });
+}
+
+#[test]
+fn snapshots_do_not_wait_for_what_the_log_refuses() {
+    in_system(async {
+        let log = TestLog::new();
+        let pure = acts(|_, _, effects, _| {
+            let map = ShardMap { epoch: Epoch(1), mode: Mode::Hash(Nothing {}), owners: vec![GROUP] };
+            let genesis = Genesis { group: GROUP, map, accounts: 0, initial_balance: 0, limits: Limits::default() };
+            effects.push(Effect::Persist { token: Token(1), records: record() });
+            effects.push(Effect::Snapshot(Ledger::new(0, &genesis).image()));
+            effects.push(Effect::ReadSnapshot { slot: Slot(7), offset: 64 });
+        });
+        let (mut shell, _) = surround(RoleKind::Replica, pure, &log);
+        log.refusals.store(1, Ordering::SeqCst);
+        shell.take(vec![Input::Turn]);
+        assert_eq!(log.snapshots.lock().unwrap()[..], [(GROUP, Slot(0), None), (GROUP, Slot(7), Some(64))]);
+        assert!(log.tokens().is_empty());
+        shell.finish();
+        assert_eq!(log.tokens(), [1]);
     });
 }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use drachma_protocol::ids::GroupId;
+use drachma_protocol::ids::{GroupId, Slot};
 use drachma_protocol::log::device::Device;
 use drachma_protocol::log::index::Position;
 
@@ -96,15 +96,7 @@ impl Device for Files {
             self.reading.insert(at.segment, File::open(&path).map_err(StorageError::io(&path))?);
         }
         let file = &self.reading[&at.segment];
-        let mut filled = 0;
-        while filled < into.len() {
-            let read = file.read_at(&mut into[filled..], u64::from(at.offset) + filled as u64);
-            match read.map_err(StorageError::io(&path))? {
-                0 => break,
-                count => filled += count,
-            }
-        }
-        Ok(filled)
+        files::read_at(file, u64::from(at.offset), into).map_err(StorageError::io(&path))
     }
 
     fn write(&mut self, at: Position, bytes: &[u8]) -> Result<(), StorageError> {
@@ -150,8 +142,18 @@ impl Device for Files {
         files::remove_file(&self.layout.segment(segment))
     }
 
+    fn snapshots(&mut self) -> Result<Vec<(GroupId, Slot)>, StorageError> {
+        let found = self.layout.whole_snapshots()?;
+        Ok(found.into_iter().map(|(group, slot, _)| (group, slot)).collect())
+    }
+
+    fn remove_snapshot(&mut self, group: GroupId, slot: Slot) -> Result<(), StorageError> {
+        files::remove_file(&self.layout.snapshot(group, slot))
+    }
+
     fn sync_names(&mut self) -> Result<(), StorageError> {
         files::sync_directory(&self.layout.log())?;
+        files::sync_directory(&self.layout.snapshots())?;
         files::sync_directory(&self.layout.promises())
     }
 

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use drachma_protocol::ids::{ClusterId, GroupId, NodeId};
+use drachma_protocol::ledger::image::ImageError;
 use drachma_protocol::log::recover::Flaw;
 
 /// Why a data directory cannot be used.
@@ -128,6 +129,34 @@ pub enum StorageError {
         /// Its group.
         group: GroupId,
     },
+    /// The snapshot at which a log begins is not there.
+    #[error("{path}: missing: the log of {group} begins at this snapshot. {}", SNAPSHOT)]
+    SnapshotMissing {
+        /// The file.
+        path: PathBuf,
+        /// Its group.
+        group: GroupId,
+    },
+    /// The snapshot at which a log begins is damaged.
+    #[error("{path}: damaged at offset {offset}: the log of {group} begins at this snapshot. {}", SNAPSHOT)]
+    SnapshotDamaged {
+        /// The file.
+        path: PathBuf,
+        /// Its group.
+        group: GroupId,
+        /// Where in it, in bytes.
+        offset: u64,
+    },
+    /// The snapshot at which a log begins has every byte that was written, and yet is no state of this group.
+    #[error("{path}: cannot be loaded: {error}. {}", SNAPSHOT)]
+    SnapshotUnusable {
+        /// The file.
+        path: PathBuf,
+        /// Its group.
+        group: GroupId,
+        /// Why.
+        error: ImageError,
+    },
     /// The machine went down with writes that were not synced.
     #[error(
         "{path}: the machine was restarted while the node ran with a relaxed fsync policy (`interval` or `never`): what \
@@ -140,6 +169,8 @@ pub enum StorageError {
 }
 
 const SHAPE: &str = "the shape of a cluster is settled when it is formatted";
+const SNAPSHOT: &str = "Without it this node does not have the state that its promises belong to. Put back the file as \
+                        it was, or leave this node down: the others go on without it";
 
 impl StorageError {
     pub(super) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> StorageError {

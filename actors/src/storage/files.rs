@@ -5,7 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use drachma_protocol::ids::GroupId;
+use drachma_protocol::ids::{GroupId, Slot};
 
 use super::StorageError;
 
@@ -51,6 +51,38 @@ impl Layout {
 
     pub(super) fn promise(&self, group: GroupId) -> PathBuf {
         self.promises().join(group.to_string())
+    }
+
+    pub(super) fn snapshots(&self) -> PathBuf {
+        self.data.join("snapshots")
+    }
+
+    pub(super) fn snapshot(&self, group: GroupId, slot: Slot) -> PathBuf {
+        self.snapshots().join(format!("{group}-{}.snapshot", slot.0))
+    }
+
+    /// A snapshot in the making.
+    pub(super) fn unfinished_snapshot(&self, group: GroupId) -> PathBuf {
+        self.snapshots().join(format!("{group}.unfinished"))
+    }
+
+    /// The snapshots that are whole, with their sizes in bytes. Other files are left alone.
+    pub(super) fn whole_snapshots(&self) -> Result<Vec<(GroupId, Slot, u64)>, StorageError> {
+        let snapshots = self.snapshots();
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&snapshots).map_err(StorageError::io(&snapshots))? {
+            let entry = entry.map_err(StorageError::io(&snapshots))?;
+            let name = entry.file_name();
+            let parts = name.to_str().and_then(|name| name.strip_suffix(".snapshot")?.split_once('-'));
+            let Some((Ok(group), Ok(slot))) = parts.map(|(group, slot)| (group.parse(), slot.parse().map(Slot))) else {
+                continue;
+            };
+            if self.snapshot(group, slot).file_name() == Some(&name) {
+                let size = entry.metadata().map_err(StorageError::io(&entry.path()))?.len();
+                found.push((group, slot, size));
+            }
+        }
+        Ok(found)
     }
 
     /// The numbers of the segments that exist, in order. Other files are left alone.
@@ -104,6 +136,18 @@ pub(super) fn make_file(
         Ok(file)
     };
     make().map_err(StorageError::io(path))
+}
+
+/// Fills `into` from an offset on and returns how many bytes that were: fewer only where the file ends.
+pub(super) fn read_at(file: &File, offset: u64, into: &mut [u8]) -> std::io::Result<usize> {
+    let mut filled = 0;
+    while filled < into.len() {
+        match file.read_at(&mut into[filled..], offset + filled as u64)? {
+            0 => break,
+            count => filled += count,
+        }
+    }
+    Ok(filled)
 }
 
 /// Makes or replaces a small file: afterwards it is there whole and durable, or as before.

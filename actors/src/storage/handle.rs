@@ -6,8 +6,12 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::Sender;
 use drachma_protocol::ids::{GroupId, Slot};
+use drachma_protocol::ledger::image::Image;
 use drachma_protocol::log::record::Record;
 use drachma_protocol::role::Token;
+
+use super::SnapshotState;
+use super::snapshot_thread::SnapshotHandle;
 
 /// So many bytes may be queued or on their way to the disk.
 pub(super) const CREDIT: usize = 16 << 20;
@@ -72,6 +76,8 @@ pub(super) struct Counters {
     pub(super) records: AtomicU64,
     pub(super) bytes: AtomicU64,
     pub(super) segments: AtomicU64,
+    /// How many there are; all others only grow.
+    pub(super) segments_used: AtomicU64,
     pub(super) segment_micros: AtomicU64,
     pub(super) fetches: AtomicU64,
     pub(super) fetched_entries: AtomicU64,
@@ -96,11 +102,12 @@ impl Shared {
     }
 }
 
-/// Gives work to the log thread. Cheap to clone, never blocks.
+/// Gives work to the log thread and the snapshot thread. Cheap to clone, never blocks.
 #[derive(Clone)]
 pub struct LogHandle {
     pub(super) queue: Sender<Work>,
     pub(super) shared: Arc<Shared>,
+    pub(super) snapshots: SnapshotHandle,
     pub(super) thread: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
@@ -132,12 +139,29 @@ impl LogHandle {
         let _ = self.queue.send(Work::Fetch(Fetch { group, range: (from, until), bytes, after: None }));
     }
 
+    /// Has a snapshot written beside the log; `LogEvent::Snapshotted` follows. One of a group at a time.
+    pub fn snapshot(&self, group: GroupId, image: Image) {
+        self.snapshots.write(group, image);
+    }
+
+    /// Asks for the piece of a snapshot that stands at an offset; `LogEvent::SnapshotRead` follows, in the order of the
+    /// questions. At most 16 of a group at once.
+    pub fn read_snapshot(&self, group: GroupId, slot: Slot, offset: u64) {
+        self.snapshots.read(group, slot, offset);
+    }
+
+    /// What is known of each group's snapshots.
+    pub fn snapshots(&self) -> Vec<(GroupId, SnapshotState)> {
+        self.snapshots.states()
+    }
+
     /// Bytes that may still be queued. A request larger than that is refused, unless nothing else is outstanding.
     pub fn credit(&self) -> usize {
         CREDIT.saturating_sub(self.shared.outstanding.load(Ordering::Relaxed))
     }
 
-    /// What the log has done since it was started, by name; times in microseconds.
+    /// What the log has done since it was started, by name; times in microseconds. `log_segments_used` is how many there
+    /// are now.
     pub fn counters(&self) -> Vec<(&'static str, u64)> {
         let counters = &self.shared.counters;
         let all = [
@@ -146,6 +170,7 @@ impl LogHandle {
             ("log_records", &counters.records),
             ("log_bytes", &counters.bytes),
             ("log_segments", &counters.segments),
+            ("log_segments_used", &counters.segments_used),
             ("log_segment_us", &counters.segment_micros),
             ("log_fetches", &counters.fetches),
             ("log_fetched_entries", &counters.fetched_entries),
@@ -161,9 +186,10 @@ impl LogHandle {
         BOUNDS.into_iter().zip(counts).collect()
     }
 
-    /// Writes what is queued, marks the log as closed in order, and ends the thread. Afterwards every handle refuses.
+    /// Gives up an unfinished snapshot, writes what is queued, marks the log as closed in order, and ends the threads. Afterwards every handle refuses.
     /// Not to be called from the sink, which runs on that thread.
     pub fn close(self) {
+        self.snapshots.close();
         // If the thread has ended already, there is nothing left to write.
         let _ = self.queue.send(Work::Close);
         self.join();
@@ -172,6 +198,7 @@ impl LogHandle {
     /// Ends the thread without the mark.
     #[cfg(test)]
     pub(super) fn crash(self) {
+        self.snapshots.close();
         let _ = self.queue.send(Work::Crash);
         self.join();
     }
@@ -194,7 +221,8 @@ fn cost(records: &[Record]) -> usize {
         Record::Accept(accept) => ENTRY + accept.entry.len(),
         Record::Synchronise(synchronise) => ENTRY + entries(&synchronise.entries),
         Record::Learn(learn) => ENTRY + entries(&learn.entries),
-        Record::Promise(_) | Record::Chosen(_) | Record::Doubt(_) => ENTRY,
+        Record::Base(base) => ENTRY + entries(&base.tail),
+        Record::Promise(_) | Record::Chosen(_) | Record::Doubt(_) | Record::Snapshot(_) => ENTRY,
     };
     REQUEST + records.iter().map(record).sum::<usize>()
 }

@@ -33,6 +33,7 @@ pub fn format(data: &Path, identity: &Identity, groups: &[GroupId]) -> Result<Di
     let owner = Owner { cluster: identity.cluster, node: identity.node, directory };
     fs::create_dir(layout.log()).map_err(StorageError::io(&layout.log()))?;
     fs::create_dir(layout.promises()).map_err(StorageError::io(&layout.promises()))?;
+    fs::create_dir(layout.snapshots()).map_err(StorageError::io(&layout.snapshots()))?;
     let mut device = Files::new(layout.clone());
     store::format(&mut device, owner, groups, FIRST_SEGMENT)?;
     let stored = Stored { owner, groups: sorted(groups), shape: identity.shape.clone() };

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
 use std::path::Path;
+use std::sync::Arc;
 
 use drachma_protocol::ids::{ClusterId, GroupId, NodeId};
 use drachma_protocol::log::segment::MAX_SEGMENT;
@@ -13,7 +14,7 @@ use rustix::fs::{FlockOperation, flock};
 use super::device::Files;
 use super::files::{self, Layout};
 use super::identity::{self, Stored};
-use super::{Opened, StorageError};
+use super::{Opened, SnapshotState, StorageError};
 use crate::config::{Fsync, StorageConfig};
 
 /// The open log.
@@ -21,8 +22,15 @@ pub struct LogFiles {
     pub(super) layout: Layout,
     pub(super) fsync: Fsync,
     pub(super) store: Store<Files>,
-    /// Held as long as the log is.
-    pub(super) _lock: File,
+    /// What a segment has, at least.
+    pub(super) segment_bytes: u32,
+    /// So many bytes of log are as many as should be.
+    pub(super) enough: u64,
+    pub(super) cluster: ClusterId,
+    /// What was found of each group's snapshots.
+    pub(super) snapshots: BTreeMap<GroupId, SnapshotState>,
+    /// Held as long as the log is, or snapshots are.
+    pub(super) lock: Arc<File>,
 }
 
 /// The smallest segment in bytes; a smaller setting counts as this.
@@ -44,15 +52,43 @@ pub fn open(
     let stored = identify(&layout, cluster, node, groups)?;
     let lock = lock(&layout)?;
     check_boot(&layout)?;
-    files::remove_file(&layout.unfinished())?;
+    // Directories of earlier builds have none.
+    fs::create_dir_all(layout.snapshots()).map_err(StorageError::io(&layout.snapshots()))?;
+    remove_unfinished(&layout, groups)?;
     let segment_bytes = u32::try_from(config.segment_bytes).unwrap_or(MAX_SEGMENT).clamp(LEAST_SEGMENT, MAX_SEGMENT);
     let opened = Store::open(Files::new(layout.clone()), stored.owner, &stored.groups, segment_bytes);
     let (store, found) = opened.map_err(|error| refusal(&layout, error))?;
     tell(&layout, &found);
     note_boot(&layout, config.fsync)?;
     let groups = store.groups().iter().map(|(group, state)| (*group, state.recovered())).collect::<BTreeMap<_, _>>();
-    let log = LogFiles { layout, fsync: config.fsync, store, _lock: lock };
+    let snapshots = snapshots_of(&layout, &store)?;
+    // A group has up to twice as much between two snapshots.
+    let enough = config.snapshot_every_bytes.saturating_mul(2 * groups.len() as u64);
+    let log = LogFiles {
+        layout,
+        fsync: config.fsync,
+        store,
+        segment_bytes,
+        enough,
+        cluster,
+        snapshots,
+        lock: Arc::new(lock),
+    };
     Ok(Opened { directory: stored.owner.directory, shape: stored.shape, groups, log })
+}
+
+/// Removes what a crash has left half made.
+fn remove_unfinished(layout: &Layout, groups: &[GroupId]) -> Result<(), StorageError> {
+    files::remove_file(&layout.unfinished())?;
+    groups.iter().try_for_each(|group| files::remove_file(&layout.unfinished_snapshot(*group)))
+}
+
+fn snapshots_of(layout: &Layout, store: &Store<Files>) -> Result<BTreeMap<GroupId, SnapshotState>, StorageError> {
+    let mut states: BTreeMap<_, _> = store.groups().keys().map(|group| (*group, SnapshotState::default())).collect();
+    for (group, slot, bytes) in layout.whole_snapshots()? {
+        states.insert(group, SnapshotState { slot, bytes, ..SnapshotState::default() });
+    }
+    Ok(states)
 }
 
 /// Why the log cannot be used, with the file.
@@ -63,6 +99,9 @@ pub(super) fn refusal(layout: &Layout, error: StoreError<StorageError>) -> Stora
             StorageError::Damaged { path: layout.segment(damage.segment), offset: damage.offset, what: damage.flaw }
         }
         StoreError::PromisesLost(group) => StorageError::PromisesLost { path: layout.promise(group), group },
+        StoreError::SnapshotMissing(group, slot) => {
+            StorageError::SnapshotMissing { path: layout.snapshot(group, slot), group }
+        }
     }
 }
 

@@ -22,41 +22,42 @@ use drachma_protocol::time::Span;
 use super::{Full, Identity, LogEvent, LogHandle, Opened, StorageError, format, open};
 use crate::config::{Fsync, StorageConfig};
 
-const CLUSTER: ClusterId = ClusterId(42);
+pub(super) const CLUSTER: ClusterId = ClusterId(42);
 const NODE: NodeId = NodeId(1);
-const G1: GroupId = GroupId(1);
-const G2: GroupId = GroupId(2);
-const CONFIG: StorageConfig = StorageConfig { fsync: Fsync::Always, segment_bytes: 1 << 20 };
+pub(super) const G1: GroupId = GroupId(1);
+pub(super) const G2: GroupId = GroupId(2);
+pub(super) const CONFIG: StorageConfig =
+    StorageConfig { fsync: Fsync::Always, segment_bytes: 1 << 20, snapshot_every_bytes: u64::MAX };
 
 /// A directory that goes away with the test.
-struct Directory(PathBuf);
+pub(super) struct Directory(pub(super) PathBuf);
 
 impl Directory {
-    fn new() -> Directory {
+    pub(super) fn new() -> Directory {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let name = format!("drachma-log-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         Directory(std::env::temp_dir().join(name))
     }
 
-    fn formatted() -> Directory {
+    pub(super) fn formatted() -> Directory {
         let directory = Directory::new();
         format(&directory.0, &identity(), &[G1, G2]).unwrap();
         directory
     }
 
-    fn segment(&self, number: u32) -> PathBuf {
+    pub(super) fn segment(&self, number: u32) -> PathBuf {
         self.0.join(format!("log/{number:08}.log"))
     }
 
-    fn open(&self) -> Result<Opened, StorageError> {
+    pub(super) fn open(&self) -> Result<Opened, StorageError> {
         self.open_with(CONFIG)
     }
 
-    fn open_with(&self, config: StorageConfig) -> Result<Opened, StorageError> {
+    pub(super) fn open_with(&self, config: StorageConfig) -> Result<Opened, StorageError> {
         open(&self.0, CLUSTER, NODE, &[G2, G1], config)
     }
 
-    fn refusal(&self) -> StorageError {
+    pub(super) fn refusal(&self) -> StorageError {
         self.open().map(|_| ()).expect_err("to be refused")
     }
 }
@@ -72,48 +73,53 @@ fn identity() -> Identity {
 }
 
 /// A running log and what it tells.
-struct Log {
-    handle: LogHandle,
+pub(super) struct Log {
+    pub(super) handle: LogHandle,
     events: Receiver<LogEvent>,
     token: u64,
     persisted: RefCell<BTreeMap<GroupId, Token>>,
+    /// Who was asked for a snapshot.
+    pub(super) due: RefCell<Vec<GroupId>>,
 }
 
 impl Log {
-    fn start(opened: Opened) -> Log {
+    pub(super) fn start(opened: Opened) -> Log {
         let (send, events) = unbounded();
         let handle = opened.log.start(Arc::new(move |event| send.send(event).unwrap()));
-        Log { handle, events, token: 0, persisted: RefCell::default() }
+        Log { handle, events, token: 0, persisted: RefCell::default(), due: RefCell::default() }
     }
 
-    fn event(&self) -> LogEvent {
+    pub(super) fn event(&self) -> LogEvent {
         let event = self.events.recv_timeout(Duration::from_secs(30)).expect("the log answers");
         if let LogEvent::Persisted(group, token) = event {
             let before = self.persisted.borrow_mut().insert(group, token);
             assert!(before < Some(token), "tokens of {group} are confirmed in their order");
         }
+        if let LogEvent::SnapshotDue(group) = event {
+            self.due.borrow_mut().push(group);
+        }
         event
     }
 
-    fn send(&mut self, group: GroupId, records: Vec<Record>) -> Token {
+    pub(super) fn send(&mut self, group: GroupId, records: Vec<Record>) -> Token {
         self.token += 1;
         self.handle.append(group, Token(self.token), records).unwrap();
         Token(self.token)
     }
 
     /// Appends and waits until it is persisted.
-    fn append(&mut self, group: GroupId, records: Vec<Record>) {
+    pub(super) fn append(&mut self, group: GroupId, records: Vec<Record>) {
         let token = self.send(group, records);
         self.wait(group, token);
     }
 
-    fn wait(&self, group: GroupId, wanted: Token) {
+    pub(super) fn wait(&self, group: GroupId, wanted: Token) {
         while self.persisted.borrow().get(&group) < Some(&wanted) {
             self.event();
         }
     }
 
-    fn fetch(&self, group: GroupId, from: u64, until: u64, bytes: usize) -> Vec<Bytes> {
+    pub(super) fn fetch(&self, group: GroupId, from: u64, until: u64, bytes: usize) -> Vec<Bytes> {
         self.handle.fetch(group, Slot(from), Slot(until), bytes);
         loop {
             if let LogEvent::Fetched(of, start, entries) = self.event() {
@@ -123,16 +129,16 @@ impl Log {
         }
     }
 
-    fn counter(&self, name: &str) -> u64 {
+    pub(super) fn counter(&self, name: &str) -> u64 {
         self.handle.counters().into_iter().find(|(other, _)| *other == name).unwrap().1
     }
 }
 
-fn ballot(round: u64) -> Ballot {
+pub(super) fn ballot(round: u64) -> Ballot {
     Ballot { round, replica: ReplicaId(1) }
 }
 
-fn accept(slot: u64, chosen: u64, entry: &[u8]) -> Record {
+pub(super) fn accept(slot: u64, chosen: u64, entry: &[u8]) -> Record {
     Record::Accept(AcceptRecord { slot: Slot(slot), chosen: Slot(chosen), entry: Bytes::copy_from_slice(entry) })
 }
 
@@ -141,7 +147,7 @@ fn synchronise(round: u64, from: u64, entries: &[&'static [u8]], chosen: u64) ->
     Record::Synchronise(SynchroniseRecord { ballot: ballot(round), from: Slot(from), entries, chosen: Slot(chosen) })
 }
 
-fn flip(path: &Path, at: u64) {
+pub(super) fn flip(path: &Path, at: u64) {
     let file = fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
     let mut byte = [0];
     file.read_exact_at(&mut byte, at).unwrap();
@@ -181,7 +187,7 @@ fn what_was_persisted_comes_back_after_a_crash_and_after_a_clean_stop() {
         let last = length + 9;
         let tail = vec![Bytes::from(format!("entry {last}"))];
         let (promise, accepted, chosen) = (ballot(round), ballot(round), Slot(last));
-        let recovered = Recovered { promise, accepted, chosen, tail, doubtful: false };
+        let recovered = Recovered { start: Slot(0), promise, accepted, chosen, tail, doubtful: false };
         assert_eq!(opened.groups[&G1], recovered);
         assert_eq!(opened.groups[&G2], Recovered { promise: ballot(round + 5), ..Recovered::default() });
     }
@@ -464,7 +470,7 @@ fn a_fetch_finds_what_was_appended_before_it_however_much_is_queued() {
     drop(release);
     let found = events.iter().find_map(|event| match event {
         LogEvent::Fetched(group, slot, entries) => Some((group, slot, entries.len())),
-        LogEvent::Persisted(..) => None,
+        _ => None,
     });
     assert_eq!(found, Some((G1, Slot(19), 1)));
     log.close();

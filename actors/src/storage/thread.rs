@@ -1,6 +1,7 @@
 //! The log thread: gathers, writes, syncs, tells.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,8 @@ use drachma_protocol::role::Token;
 
 use super::handle::{Append, Fetch, LogHandle, Shared, Work, count};
 use super::open::{self, LogFiles};
-use super::{LogEvent, StorageError};
+use super::snapshot_files::SnapshotFiles;
+use super::{LogEvent, StorageError, snapshot_thread};
 use crate::config::Fsync;
 
 /// A sync takes about so many bytes, or one larger request: a batch client must not hold up the others.
@@ -20,13 +22,18 @@ const BATCH: usize = 1 << 20;
 const EXIT_DISK: i32 = 74;
 
 impl LogFiles {
-    /// Starts the log thread. `sink` is called on that thread for every event; it must not block. On a disk error the
-    /// thread logs it and ends the process.
+    /// Starts the log thread, and the one for snapshots. `sink` is called on these threads for every event; it must not
+    /// block. On a disk error they log it and end the process.
     pub fn start(mut self, sink: Arc<dyn Fn(LogEvent) + Send + Sync>) -> LogHandle {
         let (queue, work) = unbounded();
         // What opening did does not count.
         let shared = Arc::<Shared>::default();
         self.store.device_mut().shared = shared.clone();
+        shared.counters.segments_used.store(self.store.segments().into(), Ordering::Relaxed);
+        let files = SnapshotFiles::new(self.layout.clone());
+        let found = std::mem::take(&mut self.snapshots);
+        let snapshots = snapshot_thread::start(files, self.cluster, found, self.lock.clone(), sink.clone());
+        let snapshots = snapshots.unwrap_or_else(|error| cannot_start("snapshot", &error));
         let thread = {
             let shared = shared.clone();
             std::thread::Builder::new().name("log".into()).spawn(move || {
@@ -36,22 +43,24 @@ impl LogFiles {
                 }
             })
         };
-        let thread = thread.unwrap_or_else(|error| {
-            tracing::error!(%error, "the log thread cannot be started");
-            std::process::exit(EXIT_DISK)
-        });
-        LogHandle { queue, shared, thread: Arc::new(Mutex::new(Some(thread))) }
+        let thread = thread.unwrap_or_else(|error| cannot_start("log", &error));
+        LogHandle { queue, shared, snapshots, thread: Arc::new(Mutex::new(Some(thread))) }
     }
 }
 
+fn cannot_start(name: &str, error: &std::io::Error) -> ! {
+    tracing::error!(%error, "the {name} thread cannot be started");
+    std::process::exit(EXIT_DISK)
+}
+
 /// A disk that has failed once is not asked again: after a failed sync it may claim success and have nothing.
-fn fail(error: &StorageError) -> ! {
+pub(super) fn fail(error: &StorageError) -> ! {
     tracing::error!(%error, "the disk has failed: this node stops");
     std::process::exit(EXIT_DISK)
 }
 
 /// A broken invariant ends the process also where panics unwind: without the log nothing is ever confirmed.
-struct AbortOnPanic;
+pub(super) struct AbortOnPanic;
 
 impl Drop for AbortOnPanic {
     fn drop(&mut self) {
@@ -184,12 +193,29 @@ impl LogThread {
         }
         self.files.store.keep_promises(self.files.fsync == Fsync::Always)?;
         self.files.store.prepare();
-        count(&self.shared.counters.segments, u64::from(self.files.store.position().segment - segment));
+        let begun = self.files.store.position().segment - segment;
+        count(&self.shared.counters.segments, u64::from(begun));
+        self.shared.counters.segments_used.store(self.files.store.segments().into(), Ordering::Relaxed);
         self.shared.give(cost);
         for (group, token) in tokens {
             (self.sink)(LogEvent::Persisted(group, token));
         }
+        if begun > 0 {
+            self.shorten();
+        }
         Ok(())
+    }
+
+    /// Asks the group for whose sake the oldest segment is kept for a snapshot, if the log is long. A busy group takes one
+    /// in time; a quiet one would keep what the busy ones have written since its last entry.
+    fn shorten(&self) {
+        let store = &self.files.store;
+        let needed = store.groups().iter().filter_map(|(group, state)| Some((state.oldest()?, *group)));
+        let Some((oldest, group)) = needed.min() else { return };
+        let segments = u64::from(store.position().segment - oldest);
+        if segments * u64::from(self.files.segment_bytes) > self.files.enough {
+            (self.sink)(LogEvent::SnapshotDue(group));
+        }
     }
 
     /// The next request for a batch that has `batch` bytes: of the groups in turn, so that none waits for another's

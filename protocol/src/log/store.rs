@@ -283,6 +283,11 @@ impl<D: Device> Store<D> {
         self.appender.position()
     }
 
+    /// How many segments are in use: the current one, and those before it of which something is still needed.
+    pub fn segments(&self) -> u32 {
+        self.appender.position().segment + 1 - self.first
+    }
+
     /// The device.
     pub fn device(&self) -> &D {
         &self.device

@@ -221,6 +221,7 @@ impl Role for Coordinator {
             | Input::Persisted(_)
             | Input::Fetched { .. }
             | Input::Snapshotted(_)
+            | Input::SnapshotDue
             | Input::SnapshotRead { .. } => {
                 effects.trace("coordinator_ignored", || "an input of another role".to_owned());
             }

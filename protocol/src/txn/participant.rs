@@ -156,6 +156,7 @@ impl Role for Participant {
             | Input::Persisted(_)
             | Input::Fetched { .. }
             | Input::Snapshotted(_)
+            | Input::SnapshotDue
             | Input::SnapshotRead { .. } => {
                 effects.trace("participant_ignored", || "an input of another role".to_owned());
             }

@@ -1,5 +1,7 @@
 //! The log as transaction records: entries are applied again here, to know outcomes, new balances and new values.
 
+mod rest;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -12,6 +14,8 @@ use drachma_protocol::message::command::{Command, CommandKind, Content, Entry, R
 use drachma_protocol::wire::codec::from_slice;
 
 use super::text;
+
+pub use rest::Rest;
 
 /// One record of the log.
 #[derive(Clone, Debug, Eq, PartialEq)]

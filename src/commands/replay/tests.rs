@@ -245,3 +245,30 @@ fn what_waited_is_told_after_what_it_waited_for() {
     ];
     assert_eq!(told_of(&here, &mut replay, vec![late, decide]), expected);
 }
+
+#[test]
+fn a_log_without_its_beginning_tells_what_became_of_its_transactions() {
+    let mut rest = Rest::new(Settings::sample().shard_map(), Slot(40));
+    let transfers = [transfer(1, 1, 2, 5), transfer(2, 1, 2, 5), transfer(3, 1, 2, 5)];
+    let commands = vec![batch(1, &transfers), batch(2, &transfers[..1])];
+    let page = rest.read(&entry(Content::Commands(commands))).unwrap();
+    let [one, two, three] = page.alone[..] else { panic!("{:?}", page.alone) };
+    let outcomes = BTreeMap::from([(one, Outcome::Committed), (two, Outcome::Rejected(Reason::ExceedsCredits))]);
+    let told: Vec<_> = rest.tell(&page, &outcomes).into_iter().map(|it| (it.slot.0, it.txn, it.event)).collect();
+    let expected = [
+        (40, one, Event::Start),
+        (40, one, Event::Commit),
+        (40, two, Event::Start),
+        (40, two, Event::Abort(Some(Reason::ExceedsCredits))),
+        (40, three, Event::Start),
+    ];
+    assert_eq!(told, expected);
+    // A try that is given up may be followed by another; what has ended has ended.
+    let decide = |txn, verdict| Command::Decide(Decide { txn, attempt: ATTEMPT, verdict, replies: Vec::new() });
+    for (verdict, count) in [(Verdict::Abort, 1), (Verdict::Commit, 1), (Verdict::Commit, 0)] {
+        let page = rest.read(&entry(Content::Commands(vec![decide(three, verdict)]))).unwrap();
+        assert_eq!(rest.tell(&page, &BTreeMap::new()).len(), count, "{verdict:?}");
+    }
+    assert_eq!(rest.next(), Slot(44));
+    assert!(rest.read(b"no entry").is_err());
+}

@@ -38,6 +38,7 @@ pub(crate) struct Answered {
     pub(crate) transfer: Transfer,
     pub(crate) status: Status,
     pub(crate) at: Instant,
+    pub(crate) took: Duration,
 }
 
 #[derive(Default)]
@@ -135,8 +136,10 @@ async fn one(
         if spare.is_some_and(|spare| [transfer.debit, transfer.credit].contains(&spare)) {
             continue;
         }
+        let begun = Instant::now();
         let status = client.transfer(transfer, deadline).await.status;
-        shared.answers.lock().unwrap().push(Answered { transfer, status, at: Instant::now() });
+        let at = Instant::now();
+        shared.answers.lock().unwrap().push(Answered { transfer, status, at, took: at - begun });
         shared.more.notify_all();
     }
 }

@@ -78,11 +78,16 @@ pub(crate) struct World {
 impl World {
     /// Formatted and started; every group has a leader.
     pub(crate) fn start(test: &str) -> World {
+        World::start_with(test, Settings::sample())
+    }
+
+    /// The same with another configuration of the sample's shape.
+    pub(crate) fn start_with(test: &str, settings: Settings) -> World {
         let mut rng = Rng::new(seed(test));
         let scratch = Scratch::new(test);
         let executable = Some(env!("CARGO_BIN_EXE_drachma").into());
         let options = LocalOptions { executable, ..LocalOptions::embedded() };
-        let mut local = LocalCluster::create(Settings::sample(), scratch.0.join("data"), options).unwrap();
+        let mut local = LocalCluster::create(settings, scratch.0.join("data"), options).unwrap();
         local.format_all().unwrap();
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(bring_up(&mut local));

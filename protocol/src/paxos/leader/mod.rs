@@ -260,7 +260,11 @@ impl Role for Leader {
             Input::Link { node, up } => self.on_link(node, up, effects),
             Input::Timer => self.on_timer(effects),
             Input::Turn => self.on_turn(effects),
-            Input::Persisted(_) | Input::Fetched { .. } | Input::Snapshotted(_) | Input::SnapshotRead { .. } => {
+            Input::Persisted(_)
+            | Input::Fetched { .. }
+            | Input::Snapshotted(_)
+            | Input::SnapshotRead { .. }
+            | Input::SnapshotDue => {
                 effects.trace("ignore_misdirected", || "disk".to_owned());
             }
         }

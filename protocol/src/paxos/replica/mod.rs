@@ -251,6 +251,7 @@ impl Role for Replica {
             Input::Persisted(token) => self.on_persisted(token, effects),
             Input::Fetched { start, entries } => self.on_fetched(start, entries, effects),
             Input::Snapshotted(slot) => self.on_snapshotted(slot, effects),
+            Input::SnapshotDue => self.on_snapshot_due(),
             Input::SnapshotRead { slot, offset, piece } => self.on_snapshot_read(slot, offset, piece, effects),
             Input::Link { node, up } => self.on_link(node, up, effects),
             Input::Timer => self.on_timer(effects),

@@ -43,6 +43,8 @@ pub(super) struct Snapshots {
     pub(super) start: Slot,
     // Bytes of entries applied since the last snapshot.
     applied: u64,
+    // The log is waiting for the next one.
+    due: bool,
     // The one that is being written.
     writing: Option<Slot>,
     // Fetched from another replica, and not yet durable.
@@ -83,19 +85,24 @@ impl Replica {
         let busy = self.ledger.is_busy() || snapshots.writing.is_some() || snapshots.loading.is_some();
         let patience = self.patience();
         let held = snapshots.asked.is_some_and(|at| self.now < at + HOLD) && snapshots.applied / 4 < patience;
-        let due = !held && snapshots.applied >= patience && self.ledger.applied() > snapshots.start;
+        let due = !held && (snapshots.applied >= patience || snapshots.due) && self.ledger.applied() > snapshots.start;
         if busy || !(due || snapshots.damaged) {
             return;
         }
         let slot = self.ledger.applied();
         self.snapshots.damaged = false;
         self.snapshots.writing = Some(slot);
-        self.snapshots.applied = 0;
+        (self.snapshots.applied, self.snapshots.due) = (0, false);
         effects.push(Effect::Snapshot(self.ledger.image()));
         if is_planted(Bug::SnapshotNotAwaited) {
             self.snapshots.start = slot;
             self.persist(vec![Record::Snapshot(slot)], effects);
         }
+    }
+
+    /// The log is long for the sake of this group: little happens in it, and much in others of the node.
+    pub(super) fn on_snapshot_due(&mut self) {
+        self.snapshots.due = true;
     }
 
     /// How many bytes are applied between two snapshots. The replicas take turns, the leader comes last.
