@@ -144,6 +144,14 @@ bugs! {
     RepliesForgotten = "replies-forgotten", Safety: "What a transaction has yielded is not kept (hazard A10).";
     LocksNotHeld = "locks-not-held", Safety: "Keys are let go when their group has voted.";
     WrittenAtPrepare = "written-at-prepare", Safety: "Keys are written when they are prepared.";
+    // Levels.
+    SessionBelowToken = "session-below-token", Safety:
+        "A replica reads for a session before it has applied what the session knows (hazard S18).";
+    AgeFromAnswer = "age-from-answer", Safety:
+        "The age of a state counts from the leader's answer, not from the question (hazard A3).";
+    AgeUnconfirmed = "age-unconfirmed", Safety:
+        "A leader tells how far the group is without a quorum round (hazard A3).";
+    AllOnMajority = "all-on-majority", Safety: "What is to be on every replica is answered when a majority has it.";
     SessionRevived = "session-revived", Safety: "An unknown session is registered again, silently (hazard S17).";
 }
 

@@ -34,6 +34,7 @@ impl Replica {
         }
         self.route(outputs, effects);
         self.serve_reads(effects);
+        self.serve_levels(effects);
         self.trim();
         self.tell_leader(effects);
         let ready = self.ledger.is_busy() || !self.backlog.is_empty();
