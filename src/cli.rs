@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use drachma_client::Level;
 use drachma_protocol::ids::{AccountId, GroupId, NodeId, TransferId};
 use drachma_protocol::ledger::operations::{Key, SCAN_LIMIT};
 
@@ -81,21 +82,17 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     units::parse(text).map_err(|message| format!("it is {message}"))
 }
 
-/// How consistent a request is to be.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
-pub enum Level {
-    /// Chosen by a majority, and applied.
-    #[default]
-    #[value(alias = "quorum")]
-    Linearizable,
-    /// Every replica.
-    All,
-    /// Sees what this session has done.
-    #[value(alias = "ryw")]
-    Session,
-    /// Any replica, as it is.
-    #[value(alias = "eventual")]
-    Any,
+/// How consistent a command is to be, and what it is to see.
+#[derive(Args, Clone, Debug, Default)]
+pub struct LevelArgs {
+    /// How consistent: linearizable (or quorum); all (every replica); session (ryw: sees what this session has done,
+    /// wherever it reads); any (eventual: a read from any replica; a write that a failover may lose) [default:
+    /// linearizable; with --session: session]
+    #[arg(long, value_name = "LEVEL")]
+    pub level: Option<Level>,
+    /// Keep in this file what the session has written and read; made if there is none
+    #[arg(long, value_name = "FILE")]
+    pub session: Option<PathBuf>,
 }
 
 #[derive(Debug, Parser)]
@@ -104,7 +101,7 @@ pub enum Level {
     version,
     about = "A sharded, replicated ledger and key-value store: moves money between accounts, atomically and exactly once",
     after_help = "TARGET is a node (n1), a group (g1), a list (n1,n2) or `all`.\nExit status: 0 done; 1 rejected, or a \
-                  check failed; 2 wrong usage or configuration; 3 unavailable or unknown; 130 interrupted.",
+                  check failed; 2 wrong usage or configuration; 3 unavailable, unknown, or the level was not met; 130 interrupted.",
     max_term_width = 120
 )]
 struct Cli {
@@ -333,17 +330,17 @@ pub enum LeaderCommand {
 }
 
 /// `drachma balance`.
-#[derive(Args, Clone, Copy, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct BalanceArgs {
     /// Which account
     pub id: AccountId,
-    /// How consistent; all levels are served as linearizable for now
-    #[arg(long, value_enum, default_value_t)]
-    pub level: Level,
+    /// How consistent
+    #[command(flatten)]
+    pub at: LevelArgs,
 }
 
 /// `drachma transfer`.
-#[derive(Args, Clone, Copy, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct TransferArgs {
     /// The account that it comes from
     pub debit: AccountId,
@@ -361,9 +358,9 @@ pub struct TransferArgs {
     /// Your own classification
     #[arg(long, default_value_t = 1)]
     pub code: u16,
-    /// How consistent; all levels are served as linearizable for now
-    #[arg(long, value_enum, default_value_t)]
-    pub level: Level,
+    /// How consistent
+    #[command(flatten)]
+    pub at: LevelArgs,
 }
 
 /// `drachma lookup`.
@@ -392,9 +389,9 @@ pub struct GetArgs {
     /// Values are hexadecimal digits
     #[arg(long)]
     pub hex: bool,
-    /// How consistent; all levels are served as linearizable for now
-    #[arg(long, value_enum, default_value_t)]
-    pub level: Level,
+    /// How consistent
+    #[command(flatten)]
+    pub at: LevelArgs,
 }
 
 /// `drachma del`.
@@ -406,6 +403,9 @@ pub struct OneKeyArgs {
     /// The transaction's id: sent again under the same id, it takes effect once [default: a new one]
     #[arg(long)]
     pub id: Option<TransferId>,
+    /// How consistent
+    #[command(flatten)]
+    pub at: LevelArgs,
 }
 
 /// `drachma put` and `append`.
@@ -422,6 +422,9 @@ pub struct PutArgs {
     /// The transaction's id: sent again under the same id, it takes effect once [default: a new one]
     #[arg(long)]
     pub id: Option<TransferId>,
+    /// How consistent
+    #[command(flatten)]
+    pub at: LevelArgs,
 }
 
 /// `drachma cas`.
@@ -442,6 +445,9 @@ pub struct CasArgs {
     /// The transaction's id: sent again under the same id, it takes effect once [default: a new one]
     #[arg(long)]
     pub id: Option<TransferId>,
+    /// How consistent
+    #[command(flatten)]
+    pub at: LevelArgs,
 }
 
 /// `drachma add`.
@@ -456,6 +462,9 @@ pub struct AddArgs {
     /// The transaction's id: sent again under the same id, it takes effect once [default: a new one]
     #[arg(long)]
     pub id: Option<TransferId>,
+    /// How consistent
+    #[command(flatten)]
+    pub at: LevelArgs,
 }
 
 /// `drachma scan`.
@@ -473,6 +482,9 @@ pub struct ScanArgs {
     /// Values are hexadecimal digits
     #[arg(long)]
     pub hex: bool,
+    /// How consistent
+    #[command(flatten)]
+    pub at: LevelArgs,
 }
 
 fn scan_limit(text: &str) -> Result<u32, String> {
@@ -489,6 +501,9 @@ pub struct MgetArgs {
     /// Values are hexadecimal digits
     #[arg(long)]
     pub hex: bool,
+    /// How consistent
+    #[command(flatten)]
+    pub at: LevelArgs,
 }
 
 /// `drachma mput`.
@@ -503,6 +518,9 @@ pub struct MputArgs {
     /// The transaction's id: sent again under the same id, it takes effect once [default: a new one]
     #[arg(long)]
     pub id: Option<TransferId>,
+    /// How consistent
+    #[command(flatten)]
+    pub at: LevelArgs,
 }
 
 /// `drachma swap`.
@@ -517,6 +535,9 @@ pub struct SwapArgs {
     /// The transaction's id: sent again under the same id, it takes effect once [default: a new one]
     #[arg(long)]
     pub id: Option<TransferId>,
+    /// How consistent
+    #[command(flatten)]
+    pub at: LevelArgs,
 }
 
 /// `drachma txn`.
@@ -527,6 +548,9 @@ pub struct TxnArgs {
     /// The transaction's id, instead of the file's [default: a new one, if the file has none]
     #[arg(long)]
     pub id: Option<TransferId>,
+    /// How consistent
+    #[command(flatten)]
+    pub at: LevelArgs,
 }
 
 /// `drachma config`.
@@ -698,8 +722,8 @@ pub fn main() -> ExitCode {
             ask(globals, async |context| commands::committed::committed(context, &args.target).await)
         }
         Command::Account(command) => ask(globals, async |context| commands::account::account(context, &command).await),
-        Command::Balance(args) => ask(globals, async |context| commands::balance::balance(context, args.id).await),
-        Command::Transfer(args) => ask(globals, async |context| commands::transfer::transfer(context, args).await),
+        Command::Balance(args) => ask(globals, async |context| commands::balance::balance(context, &args).await),
+        Command::Transfer(args) => ask(globals, async |context| commands::transfer::transfer(context, &args).await),
         Command::Lookup(args) => ask(globals, async |context| commands::lookup::lookup(context, &args).await),
         Command::Get(args) => ask(globals, async |context| keys::get(context, &args).await),
         Command::Put(args) => ask(globals, async |context| keys::put(context, &args).await),
@@ -789,7 +813,7 @@ mod tests {
             "account create 5 6 --ledger 2 --code 3 --rule none",
             "account show 5",
             "account list --all",
-            "balance 5 --level quorum",
+            "balance 5 --level QUORUM",
             "transfer 1 2 3 --id ab --level ryw",
             "lookup ab --at 1 --fence",
             "lookup ab --key a/b",

@@ -185,8 +185,10 @@ impl Desk {
         match call {
             Call::Command(command) if command.kind.is_coordinated() => Desk::Role(RoleKind::Coordinator),
             Call::Query(query) if !query.confirmed => Desk::Role(RoleKind::Replica),
-            Call::Command(_) | Call::Read(_) | Call::Fence(_) | Call::Query(_) => Desk::Role(RoleKind::Leader),
-            Call::Lookup(_) => Desk::Role(RoleKind::Replica),
+            Call::Command(_) | Call::Read(_) | Call::Fence(_) | Call::Query(_) | Call::Write(_) | Call::Position(_) => {
+                Desk::Role(RoleKind::Leader)
+            }
+            Call::Lookup(_) | Call::ReplicaRead(_) => Desk::Role(RoleKind::Replica),
             Call::Map(_) => Desk::Gateway,
             Call::Operator(call) => match call {
                 OperatorCall::NodeStatus(_) | OperatorCall::Performance(_) => Desk::Gateway,
@@ -484,13 +486,18 @@ mod tests {
     use drachma_protocol::ids::{AccountId, Epoch, Slot, TxnId};
     use drachma_protocol::message::client::{FenceCall, MapCall, QueryCall, ReadCall};
     use drachma_protocol::message::command::{ClientCommand, CommandKind};
+    use drachma_protocol::message::level::{Level, PositionCall, ReplicaReadCall, WriteCall};
     use drachma_protocol::message::operator::{AccountsCall, Nothing, OutcomesCall, PageCall};
     use drachma_protocol::time::Span;
 
-    fn command(kind: CommandKind) -> Call {
+    fn command_of(kind: CommandKind) -> ClientCommand {
         let (deadline, epoch) = (Span(1), Epoch(1));
         let body = bytes::Bytes::new();
-        Call::Command(ClientCommand { kind, session: None, sequence: 0, deadline, epoch, count: 0, body })
+        ClientCommand { kind, session: None, sequence: 0, deadline, epoch, count: 0, body }
+    }
+
+    fn command(kind: CommandKind) -> Call {
+        Call::Command(command_of(kind))
     }
 
     fn query(confirmed: bool) -> Call {
@@ -505,6 +512,8 @@ mod tests {
         let read = ReadCall { account: AccountId(1), deadline: Span(1), epoch: Epoch(1) };
         let page = PageCall { from: Slot(0).0, limit: 1 };
         let accounts = AccountsCall { from: 0, limit: 1, changed: false, reserved: false };
+        let (operations, after, settled) = (Vec::new(), Slot(0), true);
+        let replica_read = ReplicaReadCall { operations, after, settled, deadline: Span(1), epoch: Epoch(1) };
         let cases = [
             (command(CommandKind::Register), Role(Leader)),
             (command(CommandKind::Transfers), Role(Leader)),
@@ -517,6 +526,9 @@ mod tests {
             (Call::Read(read), Role(Leader)),
             (Call::Fence(fence.clone()), Role(Leader)),
             (Call::Lookup(fence), Role(Replica)),
+            (Call::Write(WriteCall { level: Level::Any, command: command_of(CommandKind::Transfers) }), Role(Leader)),
+            (Call::Position(PositionCall { everywhere: true, deadline: Span(1), epoch: Epoch(1) }), Role(Leader)),
+            (Call::ReplicaRead(replica_read), Role(Replica)),
             (Call::Map(MapCall { epoch: Epoch(0) }), Gateway),
             (Call::Operator(OperatorCall::LeaderStatus(Nothing {})), Role(Leader)),
             (Call::Operator(OperatorCall::HandOver(HandOverCall { target: None })), Role(Leader)),

@@ -34,6 +34,8 @@ pub(crate) enum RequestKind {
     TransactOver,
     /// Keys and accounts are read together.
     Query,
+    /// The same, from any replica.
+    ReplicaRead,
     /// An id is looked up.
     Lookup,
     /// The shard map.
@@ -42,7 +44,7 @@ pub(crate) enum RequestKind {
     Operator,
 }
 
-const KINDS: [(RequestKind, &str); 12] = [
+const KINDS: [(RequestKind, &str); 13] = [
     (RequestKind::Transfer, "transfer"),
     (RequestKind::Transact, "transact"),
     (RequestKind::Balance, "balance"),
@@ -52,6 +54,7 @@ const KINDS: [(RequestKind, &str); 12] = [
     (RequestKind::Transaction, "transaction"),
     (RequestKind::TransactOver, "transact_over"),
     (RequestKind::Query, "query"),
+    (RequestKind::ReplicaRead, "replica_read"),
     (RequestKind::Lookup, "lookup"),
     (RequestKind::Map, "map"),
     (RequestKind::Operator, "operator"),
@@ -69,7 +72,10 @@ impl RequestKind {
                 CommandKind::Transaction => RequestKind::Transaction,
                 CommandKind::TransactOver => RequestKind::TransactOver,
             },
-            Call::Query(_) => RequestKind::Query,
+            Call::Write(write) if write.command.kind == CommandKind::Transfers => RequestKind::Transfer,
+            Call::Write(_) => RequestKind::Transaction,
+            Call::Query(_) | Call::Position(_) => RequestKind::Query,
+            Call::ReplicaRead(_) => RequestKind::ReplicaRead,
             Call::Read(_) => RequestKind::Balance,
             Call::Fence(_) => RequestKind::Fence,
             Call::Lookup(_) => RequestKind::Lookup,

@@ -127,7 +127,7 @@ async fn one_client(client: Client, mut transfers: Transfers, share: u64, batch:
             match answer.status {
                 Status::Committed => tally.committed += 1,
                 Status::Rejected(_) => tally.rejected += 1,
-                Status::Unavailable | Status::Unknown => tally.open += 1,
+                Status::Accepted | Status::Unavailable | Status::Unknown => tally.open += 1,
             }
         }
     }

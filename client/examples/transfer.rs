@@ -31,7 +31,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         Status::Committed => println!("committed: {id}"),
         Status::Rejected(reason) => println!("rejected: {id}: {reason}"),
         // Not final: it may have taken effect or may still do so. Settle it: either it did, or it never will.
-        Status::Unavailable | Status::Unknown => {
+        Status::Accepted | Status::Unavailable | Status::Unknown => {
             println!("not final: {id}: {:?}", answer.status);
             println!("settled: {:?}", client.fence((&transfer).into(), None).await.status);
         }

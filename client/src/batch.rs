@@ -188,7 +188,7 @@ fn command(inner: &Inner, kind: CommandKind, epoch: Epoch, items: &[Item]) -> Cl
 }
 
 /// One result per item: what is not listed has committed now. Nothing if the answer does not fit the question.
-fn results(count: usize, done: &TransfersDone) -> Option<Vec<(TransferResult, bool)>> {
+pub(crate) fn results(count: usize, done: &TransfersDone) -> Option<Vec<(TransferResult, bool)>> {
     let mut listed = vec![None; count];
     for item in &done.items {
         let place = listed.get_mut(usize::try_from(item.index).ok()?)?;

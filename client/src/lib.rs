@@ -11,6 +11,10 @@
 //! is executed once), or settle it with [`Client::fence`]. Within its deadline the library does just that by itself:
 //! everything that is no answer (no leader, overloaded, moved, a lost connection) is tried again under the same id.
 //!
+//! # Levels
+//!
+//! All requests are linearizable, but for those of a [`Session`] at another [`Level`]: [`Client::session`].
+//!
 //! # Where it runs
 //!
 //! In a tokio runtime of either kind, with time and I/O enabled: connections are tasks of the runtime in which a
@@ -24,13 +28,16 @@
 mod backoff;
 mod batch;
 mod connection;
+mod level;
 mod link;
+mod replicas;
 mod request;
 mod router;
 mod session;
 mod single;
 mod transaction;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -50,13 +57,19 @@ use crate::request::{deadline_in, within};
 use crate::router::Router;
 use crate::session::Sessions;
 
+pub use drachma_protocol::message::level::Level;
+pub use drachma_protocol::message::token::{NoToken, Token};
+
+pub use crate::level::{LevelError, LevelRead, Leveled, OtherCluster, ReadError, Session};
+
 /// How long [`Client::connect`] tries if the options have no deadline.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 
 /// How to reach a cluster.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Some of its nodes, `host:port`; the rest is learnt from them.
+    /// Some of its nodes, `host:port`; the rest is learnt from them. If these are not all nodes, a [`Session`] reads from
+    /// them before others, where the level lets it read from any replica.
     pub endpoints: Vec<String>,
     /// Which cluster must answer; nothing accepts any.
     pub cluster: Option<ClusterId>,
@@ -97,6 +110,8 @@ struct Inner {
     // Numbers the commands without a session.
     sequence: AtomicU64,
     deadline: Option<Duration>,
+    // Whom a session asks first.
+    near: BTreeSet<NodeId>,
 }
 
 /// What became of a request.
@@ -106,6 +121,8 @@ pub enum Status {
     Committed,
     /// Final: it did not and never will.
     Rejected(Reason),
+    /// Not final: at level `any`, the leader's own disk has it. It may still be rejected, and a failover may lose it.
+    Accepted,
     /// Not final: of a needed group fewer than a majority of replicas could be reached, or all that were reached
     /// denied a quorum.
     Unavailable,
@@ -177,9 +194,11 @@ impl Client {
         let mut last = ClientError::Unreachable(nothing.to_owned());
         let found = within(until, search(&options, &mut last)).await.flatten();
         let Some((map, hello)) = found else { return Err(last) };
+        let named = map.nodes.iter().filter(|known| options.endpoints.contains(&known.address)).map(|known| known.node);
+        let near: BTreeSet<NodeId> = named.collect();
         let router = Router::new(map, hello);
         let inner =
-            Inner { router, sessions: Sessions::new(), sequence: AtomicU64::new(1), deadline: options.deadline };
+            Inner { router, sessions: Sessions::new(), sequence: AtomicU64::new(1), deadline: options.deadline, near };
         Ok(Client { inner: Arc::new(inner) })
     }
 
@@ -193,8 +212,11 @@ impl Client {
     /// A transfer whose debit account lies outside all ranges is answered `Rejected(NoSuchAccount)` without asking
     /// anybody: its id lives under that account, which no group owns, so it can never take effect.
     pub async fn transfer(&self, transfer: Transfer, deadline: Option<Duration>) -> Answer {
-        let answers = self.transfers(&[transfer], deadline).await;
-        answers[0]
+        self.transfer_until(transfer, self.until(deadline)).await
+    }
+
+    async fn transfer_until(&self, transfer: Transfer, until: Option<Instant>) -> Answer {
+        batch::transfers(&self.inner, &[transfer], until).await[0]
     }
 
     /// Many independent transfers at once: split by group, one answer each, in their order. They are executed
@@ -208,7 +230,11 @@ impl Client {
     /// One that is larger than a frame is answered `Rejected(TooLarge)` without asking anybody, one whose first account
     /// lies outside all ranges `Rejected(NoSuchAccount)`.
     pub async fn transact(&self, transaction: &Transaction, deadline: Option<Duration>) -> Transacted {
-        transaction::transact(&self.inner, transaction, self.until(deadline)).await
+        self.transact_until(transaction, self.until(deadline)).await
+    }
+
+    async fn transact_until(&self, transaction: &Transaction, until: Option<Instant>) -> Transacted {
+        transaction::transact(&self.inner, transaction, until).await
     }
 
     /// Reads keys and accounts of any groups as one consistent snapshot: `Get`, `Scan` and `Read` operations, up to the

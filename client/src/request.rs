@@ -245,7 +245,7 @@ impl<'a> Pursuit<'a> {
         self.last = Some(ended.node);
         let wish = Some(Duration::from_micros(refused.after.0));
         match refused.why {
-            Why::NotLeader | Why::NoQuorum | Why::WrongNode => {
+            Why::NotLeader | Why::NoQuorum | Why::WrongNode | Why::Lagging => {
                 let no_quorum = refused.why == Why::NoQuorum;
                 self.router.redirect(self.group, ended.node, refused.leader, no_quorum);
                 self.failed(Some(ended.number), wish.filter(|wish| !wish.is_zero()));
@@ -256,7 +256,7 @@ impl<'a> Pursuit<'a> {
                 self.failed(Some(ended.number), wish);
                 None
             }
-            Why::Moved | Why::UnknownSession | Why::SessionWindow | Why::Malformed => Some(refused.why),
+            Why::Moved | Why::UnknownSession | Why::SessionWindow | Why::Malformed | Why::Level => Some(refused.why),
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use drachma_protocol::ids::{GroupId, NodeId};
+use drachma_protocol::ids::{ClusterId, GroupId, NodeId};
 use drachma_protocol::message::client::{Call, MapCall, MapDone, Request, Response};
 use drachma_protocol::message::hello::{Caller, Hello};
 use drachma_protocol::placement::map::{Mode, SHARDS_LIMIT};
@@ -72,6 +72,16 @@ impl Router {
     /// The node to ask next for something of `group`.
     pub(crate) fn target(&self, group: GroupId) -> Option<NodeId> {
         self.state().routes.target(group)
+    }
+
+    /// The cluster.
+    pub(crate) fn cluster(&self) -> ClusterId {
+        self.hello.cluster.expect("a router is made of a Hello that names the cluster")
+    }
+
+    /// The nodes of a group.
+    pub(crate) fn nodes(&self, group: GroupId) -> Vec<NodeId> {
+        self.state().routes.nodes(group).to_vec()
     }
 
     /// The way to a node of the cluster.

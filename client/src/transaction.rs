@@ -30,7 +30,7 @@ use crate::single::{pause, wrong_answer};
 use crate::{Inner, Status, Transacted};
 
 /// What the head of a request adds to its body, at most.
-const ENVELOPE_BYTES: usize = 1024;
+pub(crate) const ENVELOPE_BYTES: usize = 1024;
 /// How often a read over several groups is tried before it takes locks.
 const TRIES: u32 = 3;
 
@@ -70,7 +70,7 @@ pub(crate) async fn transact(inner: &Inner, transaction: &Transaction, deadline:
 }
 
 /// What a commit has yielded that says nothing: it is not kept anywhere, so a repeated request is answered without.
-fn plain(transaction: &Transaction, status: Status) -> Option<Vec<Reply>> {
+pub(crate) fn plain(transaction: &Transaction, status: Status) -> Option<Vec<Reply>> {
     let is_plain =
         |operation: &Operation| matches!(operation, Operation::Transfer(_) | Operation::Put(_) | Operation::Delete(_));
     let all = status == Status::Committed && transaction.operations.iter().all(is_plain);
@@ -114,7 +114,7 @@ impl Transacted {
         Transacted { status: outcome.into(), replayed: done.replayed, replies: done.replies, attempts: 0 }
     }
 
-    fn without(status: Status) -> Transacted {
+    pub(crate) fn without(status: Status) -> Transacted {
         Transacted { status, replayed: false, replies: None, attempts: 0 }
     }
 
@@ -124,10 +124,10 @@ impl Transacted {
 }
 
 /// What is to be read in one group: the places of the operations, and the operations.
-type Shares = BTreeMap<GroupId, (Vec<usize>, Vec<Operation>)>;
+pub(crate) type Shares = BTreeMap<GroupId, (Vec<usize>, Vec<Operation>)>;
 
 /// Splits by owner. What no group owns is answered here: such an account does not exist.
-fn shares(map: &ShardMap, operations: &[Operation], replies: &mut [Option<Reply>]) -> Shares {
+pub(crate) fn shares(map: &ShardMap, operations: &[Operation], replies: &mut [Option<Reply>]) -> Shares {
     let mut shares = Shares::new();
     for (index, operation) in operations.iter().enumerate() {
         let owner = operation.subjects()[0].and_then(|subject| subject.owner(map));

@@ -8,11 +8,12 @@ use drachma_protocol::ids::{Ballot, GroupId, NodeId, Origin, ReplicaId, Slot};
 use drachma_protocol::message::client::{Call, Request};
 use drachma_protocol::message::command::CommandKind;
 use drachma_protocol::message::paxos::{
-    Accept, Accepted, ChosenEntries, Commit, FetchChosen, FetchSnapshot, Heartbeat, HeartbeatAck, Missing, PreCheck,
-    PreCheckReply, Prepare, Promise, Refused, Synchronise, TakeOver,
+    Accept, Accepted, Aged, AskAge, ChosenEntries, Commit, FetchChosen, FetchSnapshot, Heartbeat, HeartbeatAck,
+    Missing, PreCheck, PreCheckReply, Prepare, Promise, Refused, SnapshotPiece, Synchronise, TakeOver,
 };
 use drachma_protocol::message::{Message, PaxosMessage};
 use drachma_protocol::role::{Address, Input, RoleKind};
+use drachma_protocol::time::Time;
 use drachma_protocol::wire::codec::{Encode, encode_array_len, from_slice};
 
 use crate::draw::Draw;
@@ -98,7 +99,7 @@ fn request(world: &mut World, draw: &mut Draw<'_>) {
         _ if draw.once_in(16) => draw.pick(&RoleKind::ALL),
         Call::Command(command) if command.kind.is_coordinated() => RoleKind::Coordinator,
         Call::Query(query) if !query.confirmed => RoleKind::Replica,
-        Call::Lookup(_) => RoleKind::Replica,
+        Call::Lookup(_) | Call::ReplicaRead(_) => RoleKind::Replica,
         Call::Operator(_) => draw.pick(&[RoleKind::Replica, RoleKind::Leader]),
         _ => RoleKind::Leader,
     };
@@ -183,10 +184,17 @@ fn paxos_message(world: &World, draw: &mut Draw<'_>, node: NodeId, to: RoleKind)
         (true, 3) => durable(7, &Accepted { ballot, length: slot }),
         (true, 4) => PaxosMessage::HeartbeatAck(HeartbeatAck { ballot, round: draw.number(), chosen }),
         (true, 5) => PaxosMessage::TakeOver(TakeOver { ballot }),
+        (true, 6) if draw.once_in(2) => {
+            PaxosMessage::AskAge(AskAge { nonce: draw.number(), asked: Time(draw.number()) })
+        }
         (true, 6) => PaxosMessage::Refused(Refused { ballot, promised: accepted }),
         (true, _) => {
             let synchronised = draw.once_in(2);
             PaxosMessage::Missing(Missing { ballot, synchronised, from: slot, nonce: draw.number() })
+        }
+        (false, 0) if draw.once_in(4) => {
+            let question = AskAge { nonce: draw.number(), asked: Time(draw.number()) };
+            PaxosMessage::Aged(Aged { question, chosen })
         }
         (false, 0) => PaxosMessage::Prepare(Prepare { ballot, accepted, length: slot, chosen, directory }),
         (false, 1) => {

@@ -13,6 +13,7 @@ use drachma_protocol::message::command::{
     Begin, ClientCommand, Command, CommandKind, Content, Decide, Entry, FORMAT, Fence, Forget, LeaderStart, Prepare,
     ReadCommand, Resolve, Verdict,
 };
+use drachma_protocol::message::level::{Level, PositionCall, ReplicaReadCall, WriteCall};
 use drachma_protocol::message::operator::{AccountsCall, HandOverCall, Nothing, OperatorCall, OutcomesCall, PageCall};
 use drachma_protocol::message::txn::{Inquire, Redirect, Resolved, TxnMessage, Vote, VoteKind};
 use drachma_protocol::placement::map::{AccountRange, Mode, ShardMap};
@@ -176,7 +177,21 @@ impl Draw<'_> {
     /// What a client may ask.
     pub(crate) fn call(&mut self) -> Call {
         let nothing = Nothing {};
-        match self.below(23) {
+        match self.below(26) {
+            23 => {
+                let level = self.pick(&[Level::Linearizable, Level::All, Level::Session, Level::Any]);
+                Call::Write(WriteCall { level, command: self.client_command() })
+            }
+            24 => {
+                let (everywhere, deadline) = (self.once_in(2), self.span());
+                Call::Position(PositionCall { everywhere, deadline, epoch: Epoch(self.number()) })
+            }
+            25 => {
+                let operations = (0..self.below(5)).map(|_| self.operation()).collect();
+                let (after, settled, deadline) = (Slot(self.number()), self.once_in(2), self.span());
+                let epoch = Epoch(self.number());
+                Call::ReplicaRead(ReplicaReadCall { operations, after, settled, deadline, epoch })
+            }
             21 | 22 => {
                 let operations = (0..self.below(5)).map(|_| self.operation()).collect();
                 let (confirmed, deadline) = (self.once_in(2), self.span());

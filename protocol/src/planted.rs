@@ -151,6 +151,14 @@ bugs! {
     WrittenAtPrepare = "written-at-prepare", Safety: "Keys are written when they are prepared.";
     SnapshotForgetsSessions = "snapshot-forgets-sessions", Safety: "A snapshot has no sessions (hazard A14).";
     SnapshotForgetsDoubt = "snapshot-forgets-doubt", Safety: "A snapshot has nothing that is in doubt (hazard A14).";
+    // Levels.
+    SessionBelowToken = "session-below-token", Safety:
+        "A replica reads for a session before it has applied what the session knows (hazard S18).";
+    AgeFromAnswer = "age-from-answer", Safety:
+        "The age of a state counts from the leader's answer, not from the question (hazard A3).";
+    AgeUnconfirmed = "age-unconfirmed", Safety:
+        "A leader tells how far the group is without a quorum round (hazard A3).";
+    AllOnMajority = "all-on-majority", Safety: "What is to be on every replica is answered when a majority has it.";
     SessionRevived = "session-revived", Safety: "An unknown session is registered again, silently (hazard S17).";
 }
 

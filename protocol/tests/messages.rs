@@ -18,12 +18,16 @@ use drachma_protocol::message::client::{
 };
 use drachma_protocol::message::command::{ClientCommand, CommandKind};
 use drachma_protocol::message::hello::{Caller, Goodbye, Hello, Refusal, Welcome};
+use drachma_protocol::message::level::{
+    Level, PositionCall, PositionDone, ReplicaReadCall, ReplicaReadDone, WriteCall, WriteDone, WriteResult,
+};
 use drachma_protocol::message::operator::{
     AccountsCall, AccountsPage, ActorStatus, Counter, HandOverCall, HandOverDone, HandOverEnd, KeysCall, KeysPage,
     KindPerformance, LeaderPhase, LeaderStatus, LedgerTotals, LogPage, NodeStatus, Nothing, OperatorAnswer,
     OperatorCall, OutcomesCall, OutcomesPage, PageCall, PendingPage, PendingRow, Performance, PostedDigest, PostedPage,
     ReplicaStatus, Totals,
 };
+use drachma_protocol::message::token::{GroupSlot, TokenBody};
 use drachma_protocol::message::{PaxosMessage, TxnMessage};
 use drachma_protocol::placement::map::{AccountRange, Mode, SHARDS_LIMIT, ShardMap};
 use drachma_protocol::wire::frame::{Kind, LIMIT_CLIENT, LIMIT_HELLO, LIMIT_PEER};
@@ -118,10 +122,11 @@ fn every_definition_is_the_codes() {
         Ballot, ReplicaStatus, NodeStatus, ActorStatus, Counter, AccountsPage, PostedPage, Posted, PostedDigest,
         LogPage, PendingPage, PendingRow, Attempt, Totals, LedgerTotals, OutcomesPage, Performance, KindPerformance,
         Transaction, KeyIs, BalanceIs, Balance, Put, Add, Swap, Scan, TransactionDone, Rows, Swapped, QueryCall,
-        QueryDone, Found, KeysCall, KeysPage, HandOverCall, HandOverDone,
+        QueryDone, Found, KeysCall, KeysPage, HandOverCall, HandOverDone, WriteCall, WriteDone, PositionCall,
+        PositionDone, ReplicaReadCall, ReplicaReadDone, TokenBody, GroupSlot,
     );
-    choices!(definitions, checked, owned, KINDS: Call, Response, Mode, OperatorCall, OperatorAnswer, Condition, Operation, Reply);
-    choices!(definitions, checked, named, ALL: Caller, Refusal, CommandKind, Reason, CreateResult, Why, LeaderPhase, Sides, HandOverEnd);
+    choices!(definitions, checked, owned, KINDS: Call, Response, Mode, OperatorCall, OperatorAnswer, Condition, Operation, Reply, WriteResult);
+    choices!(definitions, checked, named, ALL: Caller, Refusal, CommandKind, Reason, CreateResult, Why, LeaderPhase, Sides, HandOverEnd, Level);
     // These two are encoded by hand; the vectors have each of their values.
     let results = [("Committed", 0), ("Retry", 64), ("Moved", 65), ("Unavailable", 66), ("Unknown", 67)];
     assert_eq!(cases(&definitions["TransferResult"]), owned(&results));

@@ -18,6 +18,9 @@ use drachma_protocol::message::client::{
 };
 use drachma_protocol::message::command::{ClientCommand, CommandKind};
 use drachma_protocol::message::hello::{Caller, Goodbye, Hello, Refusal, Welcome};
+use drachma_protocol::message::level::{
+    Level, PositionCall, PositionDone, ReplicaReadCall, ReplicaReadDone, WriteCall, WriteDone, WriteResult,
+};
 use drachma_protocol::message::operator::{
     HandOverCall, HandOverDone, HandOverEnd, Nothing, OperatorAnswer, OperatorCall,
 };
@@ -257,6 +260,27 @@ fn replies() -> Vec<Reply> {
     ]
 }
 
+fn write(level: Level) -> Call {
+    match command(CommandKind::Transfers, None, 1, to_vec(&vec![transfer()])) {
+        Call::Command(command) => Call::Write(WriteCall { level, command }),
+        other => other,
+    }
+}
+
+fn replica_read_call() -> ReplicaReadCall {
+    let operations = vec![Operation::Get(key("state")), Operation::Read(AccountId(17))];
+    let deadline = Span::from_millis(2000);
+    ReplicaReadCall { operations, after: Slot(1230), settled: true, deadline, epoch: Epoch(1) }
+}
+
+fn written(result: WriteResult, slot: u64) -> Response {
+    Response::Written(WriteDone { result, slot: Slot(slot), level_met: true })
+}
+
+fn replica_read(age: Option<Span>) -> Response {
+    Response::ReplicaRead(ReplicaReadDone { slot: Slot(1234), age, found: Some(found()) })
+}
+
 fn requests() -> Vec<Value> {
     let txn = TxnId { id: TransferId(1), first: AccountId(17) };
     let deadline = Span::from_millis(2000);
@@ -282,6 +306,10 @@ fn requests() -> Vec<Value> {
         ("look an id up", 1, Call::Lookup(FenceCall { txn, deadline })),
         ("ask for the map", 0, Call::Map(MapCall { epoch: Epoch(0) })),
         ("ask a node for its status", 0, Call::Operator(OperatorCall::NodeStatus(Nothing {}))),
+        ("a transfer of a session", 1, write(Level::Session)),
+        ("a transfer that the leader's disk is enough for", 1, write(Level::Any)),
+        ("how far is the group", 1, Call::Position(PositionCall { everywhere: true, deadline, epoch: Epoch(1) })),
+        ("a read from any replica", 1, Call::ReplicaRead(replica_read_call())),
         ("have another node lead", 1, Call::Operator(OperatorCall::HandOver(HandOverCall { target: Some(NodeId(2)) }))),
     ];
     let request = |(number, (name, group, call)): (u64, (&str, u16, Call))| {
@@ -320,6 +348,7 @@ fn responses() -> Vec<Value> {
     ];
     let account = Account { id: AccountId(4_211), ledger: 1, code: 1, credits_posted: 250, ..Account::default() };
     let refused = Refused { why: Why::NotLeader, leader: Some(NodeId(3)), after: Span(0) };
+    let lagging = Refused { why: Why::Lagging, leader: Some(NodeId(3)), after: Span(0) };
     let ballot = Ballot { round: 7, replica: ReplicaId(2) };
     let moved = HandOverDone { end: HandOverEnd::Moved, leader: NodeId(2), ballot };
     let responses = [
@@ -352,6 +381,16 @@ fn responses() -> Vec<Value> {
         ("keys and accounts of a group", Response::Queried(QueryDone { slot: Slot(1234), found: Some(found()) })),
         ("something is in doubt", Response::Queried(QueryDone { slot: Slot(1234), found: None })),
         ("the hand-over is done", Response::Operator(OperatorAnswer::HandOver(moved))),
+        ("the leader's own disk has it", written(WriteResult::Accepted(Nothing {}), 0)),
+        (
+            "all of a batch has committed at a level",
+            written(WriteResult::Transfers(TransfersDone { items: vec![] }), 1235),
+        ),
+        ("how far a group is", Response::Position(PositionDone { slot: Slot(1235), everywhere: true })),
+        ("what a replica has read", replica_read(Some(Span::from_millis(3)))),
+        ("what a replica has read that does not know its age", replica_read(None)),
+        ("the replica lags", Response::Refused(lagging)),
+        ("not at this level", Response::refused(Why::Level)),
     ];
     (1..).zip(&responses).map(|(number, (name, body))| whole(name, Kind::Response, number, body)).collect()
 }

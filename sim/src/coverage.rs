@@ -31,6 +31,7 @@ macro_rules! names {
 names! {
     WHYS, why of Why: {
         NotLeader, NoQuorum, Overloaded, Moved, UnknownSession, SessionWindow, Expired, Malformed, WrongNode,
+        Lagging, Level,
     }
     VOTES, vote of VoteKind: { Yes, No(_), Die, Expired, AlreadyCommitted, Moved }
     HAND_OVERS, hand_over of HandOverEnd: { Moved, Already, NotMember, Down, Lagging, NotTaken, Busy }

@@ -96,7 +96,7 @@ impl Assembly for RealRoles {
             Call::Command(command) if command.kind.is_coordinated() => RoleKind::Coordinator,
             Call::Operator(OperatorCall::LeaderStatus(_) | OperatorCall::HandOver(_)) => RoleKind::Leader,
             Call::Query(query) if !query.confirmed => RoleKind::Replica,
-            Call::Lookup(_) | Call::Operator(_) => RoleKind::Replica,
+            Call::Lookup(_) | Call::ReplicaRead(_) | Call::Operator(_) => RoleKind::Replica,
             _ => RoleKind::Leader,
         }
     }

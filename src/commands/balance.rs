@@ -2,26 +2,35 @@
 
 use drachma_client::Status;
 use drachma_protocol::ids::AccountId;
+use drachma_protocol::ledger::operations::{Operation, Reply};
 
 use super::Context;
+use super::level::{Requests, Unread};
+use crate::cli::BalanceArgs;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{self, Cell, Format};
 
-/// Reads an account's balance, linearizably.
+/// Reads an account's balance.
 ///
 /// # Errors
-/// With exit status 1 if there is no such account, 3 if it cannot be read in time.
-pub async fn balance(context: &Context, id: AccountId) -> Outcome {
-    let answer = context.client.read(id, Some(context.timeout)).await;
-    let account = answer.account.map_err(|status| not_read(id, status))?;
-    let account = account.ok_or_else(|| no_account(id))?;
+/// With exit status 1 if there is no such account, or replicas differ, 3 if it cannot be read in time. The exit status is
+/// 3, too, if not every replica has answered and the level wants that.
+pub async fn balance(context: &Context, args: &BalanceArgs) -> Outcome {
+    let (id, requests) = (args.id, Requests::open(context, &args.at)?);
+    let read = requests.query(&[Operation::Read(id)]).await.map_err(|unread| match unread {
+        Unread::Status(status) => not_read(id, status),
+        Unread::Failure(failure) => failure,
+    })?;
+    let Some(Reply::Account(account)) = read.replies.first() else { return Err(no_account(id)) };
+    let (age, slot) = (requests.age(&read), read.slots.values().next());
     if context.format == Format::Table {
         output::line(account.balance())?;
-        return Ok(Exit::Done);
+    } else {
+        let (balance, slot) = (Cell::number(account.balance()), slot.map_or(Cell::None, Cell::number));
+        let row = vec![Cell::number(id), balance, slot, age, requests.met(read.level_met)];
+        output::print(context.format, &["account", "balance", "slot", "age_us", "level_met"], &[row])?;
     }
-    let row = vec![Cell::number(id), Cell::number(account.balance()), Cell::number(answer.slot)];
-    output::print(context.format, &["account", "balance", "slot"], &[row])?;
-    Ok(Exit::Done)
+    Ok(requests.exit(Exit::Done, read.level_met))
 }
 
 /// The words for a read that has no answer.

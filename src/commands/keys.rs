@@ -1,31 +1,55 @@
 //! `drachma get`, `put`, `del`, `append`, `cas`, `add`, `scan`, `mget`, `mput` and `swap`.
 
+use drachma_client::LevelRead;
 use drachma_protocol::ids::TransferId;
 use drachma_protocol::ledger::operations::{
     Add, Condition, Key, KeyIs, Operation, Put, Reply, Scan, Swap, Transaction, Value,
 };
 
+use super::level::{Requests, Unread};
 use super::{Context, text, txn};
-use crate::cli::{AddArgs, CasArgs, GetArgs, MgetArgs, MputArgs, OneKeyArgs, PutArgs, ScanArgs, SwapArgs};
+use crate::cli::{AddArgs, CasArgs, GetArgs, LevelArgs, MgetArgs, MputArgs, OneKeyArgs, PutArgs, ScanArgs, SwapArgs};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{self, Cell, Format};
 
-/// Shows what a key holds, linearizably.
+/// Shows what a key holds.
 ///
 /// # Errors
 /// With exit status 1 if there is no such key, 3 if it cannot be read in time.
 pub async fn get(context: &Context, args: &GetArgs) -> Outcome {
-    let replies = query(context, vec![Operation::Get(args.key.clone())]).await?;
-    let value = match &replies[..] {
+    let requests = Requests::open(context, &args.at)?;
+    let read = query(&requests, vec![Operation::Get(args.key.clone())]).await?;
+    let value = match &read.replies[..] {
         [Reply::Value(Some(value))] => value,
         _ => return Err(Failure::failed(format!("there is no key {}", text::shown(args.key.as_bytes())))),
     };
     let value = txn::held(context.format, Some(value), args.hex);
     match value {
-        Cell::Text(value) if context.format == Format::Table => output::line(value)?,
-        value => output::print(context.format, &["key", "value"], &[vec![txn::name(&args.key), value]])?,
+        Cell::Text(value) if context.format == Format::Table => {
+            requests.age(&read);
+            output::line(value)?;
+        }
+        value => print(context, &requests, &read, vec![vec![txn::name(&args.key), value]])?,
     }
-    Ok(Exit::Done)
+    Ok(requests.exit(Exit::Done, read.level_met))
+}
+
+/// Prints keys with what they hold, and what is to be said of the level.
+fn print(
+    context: &Context,
+    requests: &Requests<'_>,
+    read: &LevelRead,
+    mut rows: Vec<Vec<Cell>>,
+) -> Result<(), Failure> {
+    let (age, met) = (requests.age(read), requests.met(read.level_met));
+    let mut headers = vec!["key", "value"];
+    for (header, cell) in [("age_us", age), ("level_met", met)] {
+        if cell != Cell::None {
+            headers.push(header);
+            rows.iter_mut().for_each(|row| row.push(cell.clone()));
+        }
+    }
+    Ok(output::print(context.format, &headers, &rows)?)
 }
 
 /// Shows what several keys of any groups hold, as one consistent snapshot.
@@ -33,14 +57,15 @@ pub async fn get(context: &Context, args: &GetArgs) -> Outcome {
 /// # Errors
 /// With exit status 3 if they cannot be read in time, 1 if they are too large together.
 pub async fn mget(context: &Context, args: &MgetArgs) -> Outcome {
-    let replies = query(context, args.keys.iter().cloned().map(Operation::Get).collect()).await?;
+    let requests = Requests::open(context, &args.at)?;
+    let read = query(&requests, args.keys.iter().cloned().map(Operation::Get).collect()).await?;
     let row = |(key, reply): (&Key, &Reply)| {
         let value = if let Reply::Value(value) = reply { value.as_ref() } else { None };
         vec![txn::name(key), txn::held(context.format, value, args.hex)]
     };
-    let rows: Vec<Vec<Cell>> = args.keys.iter().zip(&replies).map(row).collect();
-    output::print(context.format, &["key", "value"], &rows)?;
-    Ok(Exit::Done)
+    let rows: Vec<Vec<Cell>> = args.keys.iter().zip(&read.replies).map(row).collect();
+    print(context, &requests, &read, rows)?;
+    Ok(requests.exit(Exit::Done, read.level_met))
 }
 
 /// Shows the keys of a range that share the part before the first `/`, in order, as one consistent snapshot.
@@ -49,28 +74,31 @@ pub async fn mget(context: &Context, args: &MgetArgs) -> Outcome {
 /// With exit status 2 if the end of the range is of another part, 3 if it cannot be read in time.
 pub async fn scan(context: &Context, args: &ScanArgs) -> Outcome {
     let scan = Scan { from: args.from.clone(), to: args.to.clone(), limit: args.limit };
-    let replies = query(context, vec![Operation::Scan(scan)]).await?;
-    let Some(Reply::Rows(found)) = replies.into_iter().next() else {
+    let requests = Requests::open(context, &args.at)?;
+    let read = query(&requests, vec![Operation::Scan(scan)]).await?;
+    let Some(Reply::Rows(found)) = read.replies.first() else {
         return Err(Failure::unavailable("a node answered another question; is it of another version?"));
     };
     let row = |(key, value): &(Key, Value)| vec![txn::name(key), txn::held(context.format, Some(value), args.hex)];
     let rows: Vec<Vec<Cell>> = found.rows.iter().map(row).collect();
-    output::print(context.format, &["key", "value"], &rows)?;
-    if let Some(next) = found.next {
+    print(context, &requests, &read, rows)?;
+    if let Some(next) = &found.next {
         eprintln!("there is more, from {}", text::quoted(&text::shown(next.as_bytes())));
     }
-    Ok(Exit::Done)
+    Ok(requests.exit(Exit::Done, read.level_met))
 }
 
-async fn query(context: &Context, operations: Vec<Operation>) -> Result<Vec<Reply>, Failure> {
+async fn query(requests: &Requests<'_>, operations: Vec<Operation>) -> Result<LevelRead, Failure> {
     let transaction = Transaction { id: TransferId(0), conditions: Vec::new(), operations };
     if let Some(fault) = txn::fault(&transaction) {
         return Err(Failure::usage(fault));
     }
-    let read = context.client.query(&transaction.operations, Some(context.timeout)).await;
-    let replies = read.map_err(txn::not_read)?;
-    if replies.len() == transaction.operations.len() {
-        Ok(replies)
+    let read = requests.query(&transaction.operations).await.map_err(|unread| match unread {
+        Unread::Status(status) => txn::not_read(status),
+        Unread::Failure(failure) => failure,
+    })?;
+    if read.replies.len() == transaction.operations.len() {
+        Ok(read)
     } else {
         Err(Failure::unavailable("a node answered another question; is it of another version?"))
     }
@@ -83,7 +111,7 @@ async fn query(context: &Context, operations: Vec<Operation>) -> Result<Vec<Repl
 /// settles it is printed. So for all that write.
 pub async fn put(context: &Context, args: &PutArgs) -> Outcome {
     let value = value(&args.value, args.hex)?;
-    write(context, args.id, vec![], vec![Operation::Put(Put { key: args.key.clone(), value })]).await
+    write(context, (args.id, &args.at), vec![], vec![Operation::Put(Put { key: args.key.clone(), value })]).await
 }
 
 /// Removes a key, if it exists.
@@ -91,7 +119,7 @@ pub async fn put(context: &Context, args: &PutArgs) -> Outcome {
 /// # Errors
 /// As [`put`].
 pub async fn del(context: &Context, args: &OneKeyArgs) -> Outcome {
-    write(context, args.id, vec![], vec![Operation::Delete(args.key.clone())]).await
+    write(context, (args.id, &args.at), vec![], vec![Operation::Delete(args.key.clone())]).await
 }
 
 /// Appends to what a key holds, or to nothing.
@@ -100,7 +128,7 @@ pub async fn del(context: &Context, args: &OneKeyArgs) -> Outcome {
 /// As [`put`].
 pub async fn append(context: &Context, args: &PutArgs) -> Outcome {
     let value = value(&args.value, args.hex)?;
-    write(context, args.id, vec![], vec![Operation::Append(Put { key: args.key.clone(), value })]).await
+    write(context, (args.id, &args.at), vec![], vec![Operation::Append(Put { key: args.key.clone(), value })]).await
 }
 
 /// Sets a key if it holds what is expected, or does not exist.
@@ -117,7 +145,7 @@ pub async fn cas(context: &Context, args: &CasArgs) -> Outcome {
     let key = args.key.clone();
     let condition = Condition::Is(KeyIs { key: key.clone(), value: expected });
     let put = Operation::Put(Put { key, value: value(new, args.hex)? });
-    write(context, args.id, vec![condition], vec![put]).await
+    write(context, (args.id, &args.at), vec![condition], vec![put]).await
 }
 
 /// Adds to the number that a key holds, or to 0.
@@ -125,7 +153,8 @@ pub async fn cas(context: &Context, args: &CasArgs) -> Outcome {
 /// # Errors
 /// As [`put`].
 pub async fn add(context: &Context, args: &AddArgs) -> Outcome {
-    write(context, args.id, vec![], vec![Operation::Add(Add { key: args.key.clone(), delta: args.number })]).await
+    write(context, (args.id, &args.at), vec![], vec![Operation::Add(Add { key: args.key.clone(), delta: args.number })])
+        .await
 }
 
 /// Sets several keys of any groups: all of them, or none.
@@ -141,7 +170,7 @@ pub async fn mput(context: &Context, args: &MputArgs) -> Outcome {
         Ok(Operation::Put(Put { key, value: value(&pair[1], args.hex)? }))
     };
     let puts: Result<Vec<Operation>, Failure> = args.pairs.chunks_exact(2).map(put).collect();
-    write(context, args.id, vec![], puts?).await
+    write(context, (args.id, &args.at), vec![], puts?).await
 }
 
 /// Exchanges what two keys of any groups hold.
@@ -150,21 +179,22 @@ pub async fn mput(context: &Context, args: &MputArgs) -> Outcome {
 /// As [`put`]; with exit status 2 if it is one key.
 pub async fn swap(context: &Context, args: &SwapArgs) -> Outcome {
     let swap = Swap { left: args.left.clone(), right: args.right.clone() };
-    write(context, args.id, vec![], vec![Operation::Swap(swap)]).await
+    write(context, (args.id, &args.at), vec![], vec![Operation::Swap(swap)]).await
 }
 
 /// Carries it out and prints what became of it.
 async fn write(
     context: &Context,
-    id: Option<TransferId>,
+    (id, at): (Option<TransferId>, &LevelArgs),
     conditions: Vec<Condition>,
     operations: Vec<Operation>,
 ) -> Outcome {
+    let requests = Requests::open(context, at)?;
     let transaction = Transaction { id: txn::id(id)?, conditions, operations };
-    let done = txn::carry_out(context, &transaction).await?;
-    let more =
-        done.replies.as_deref().and_then(<[Reply]>::first).map_or(vec![], |reply| columns(context.format, reply));
-    txn::outcome(context, &transaction, &done, &more)
+    let done = txn::carry_out(&requests, &transaction).await?;
+    let replies = done.answer.replies.as_deref();
+    let more = replies.and_then(<[Reply]>::first).map_or(vec![], |reply| columns(context.format, reply));
+    txn::outcome(context, &requests, (&transaction, &done), &more)
 }
 
 /// What is worth a column of what the first, and mostly the only, operation yields.

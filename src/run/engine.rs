@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use drachma_client::{Answer, Client, ReadAnswer, Status};
+use drachma_client::{Answer, Client, Level, LevelError, LevelRead, ReadAnswer, ReadError, Session, Status};
 use drachma_protocol::ids::{AccountId, NodeId};
-use drachma_protocol::ledger::model::Transfer;
+use drachma_protocol::ledger::model::{Account, Transfer};
+use drachma_protocol::ledger::operations::{Operation, Reply as Found};
 use drachma_protocol::placement::map::ShardMap;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
@@ -56,6 +57,8 @@ async fn interruption() {
 /// A connection, and the map that says which groups a row touches.
 pub(super) struct Link {
     pub(super) client: Client,
+    // Where rows have levels: all rows are one session's.
+    session: Option<Session>,
     pub(super) map: ShardMap,
 }
 
@@ -89,13 +92,24 @@ struct Answered {
 enum Reply {
     Write(Answer),
     Read(ReadAnswer),
+    // At a level; with whether it was met.
+    LeveledWrite(Answer, bool),
+    LeveledRead(Result<LevelRead, ReadError>),
+    // The level does not allow this.
+    Refused(LevelError),
+}
+
+impl Reply {
+    fn is_write(&self) -> bool {
+        !matches!(self, Reply::Read(_) | Reply::LeveledRead(_))
+    }
 }
 
 impl<'a> Engine<'a> {
     /// Finds the cluster, if it must be there, and begins to print.
     async fn open(plan: &'a Plan) -> Result<Engine<'a>, Failure> {
         let cluster = Cluster::open(plan)?;
-        let link = if plan.embedded { None } else { Some(connect(&cluster).await?) };
+        let link = if plan.embedded { None } else { Some(connect(&cluster, plan).await?) };
         let report = Report::new(plan.format, plan.scenario.len(), &plan.run_id).map_err(unwritable)?;
         Ok(Engine {
             plan,
@@ -122,7 +136,7 @@ impl<'a> Engine<'a> {
         let plan = self.plan;
         if plan.embedded && !plan.isolate {
             self.cluster.start().await?;
-            self.link = Some(connect(&self.cluster).await?);
+            self.link = Some(connect(&self.cluster, plan).await?);
         }
         let sets = plan.scenario.sets();
         for (position, set) in sets.iter().enumerate() {
@@ -135,7 +149,7 @@ impl<'a> Engine<'a> {
                     self.settle(&sets[position - 1], sets[position - 1].rows.clone()).await?;
                 }
                 self.cluster.renew().await?;
-                self.link = Some(connect(&self.cluster).await?);
+                self.link = Some(connect(&self.cluster, plan).await?);
             }
             if let Some(live) = self.live_nodes(set) {
                 self.cluster.arrange(&live).await?;
@@ -196,8 +210,15 @@ impl<'a> Engine<'a> {
                     break;
                 }
                 self.in_flight.insert(next);
-                let (client, transfer) = (self.link().client.clone(), self.plan.transfer(next));
-                flight.spawn(ask(client, row.index, row.action, transfer, self.plan.deadline));
+                let Link { client, session, .. } = self.link();
+                let asked = Asked {
+                    index: row.index,
+                    action: row.action,
+                    level: row.level,
+                    transfer: self.plan.transfer(next),
+                    deadline: self.plan.deadline,
+                };
+                flight.spawn(asked.ask(client.clone(), session.clone()));
                 next += 1;
             }
             let answered = match flight.try_join_next() {
@@ -221,19 +242,25 @@ impl<'a> Engine<'a> {
         let row = self.plan.scenario.row(index);
         let outcome = Outcome::from(&reply);
         self.in_flight.remove(&index);
-        self.tally.answered(self.began.elapsed(), outcome.name, matches!(reply, Reply::Write(_)), latency);
-        if let Reply::Write(answer) = reply {
+        self.tally.answered(self.began.elapsed(), outcome.name, reply.is_write(), latency);
+        if outcome.level_met == Some(false) {
+            self.tally.level_missed();
+        }
+        if let Reply::Write(answer) | Reply::LeveledWrite(answer, _) = reply {
             match answer.status {
                 Status::Committed => self.committed.push(index),
                 Status::Rejected(_) => {}
-                Status::Unavailable | Status::Unknown => self.open.push(index),
+                // What is only accepted is settled in the end like what is not known.
+                Status::Accepted | Status::Unavailable | Status::Unknown => self.open.push(index),
             }
         }
         self.print(RowLine {
+            level_met: outcome.level_met.filter(|met| row.level == Level::All || !met),
+            age_us: outcome.age,
             reason: outcome.reason,
             replayed: (outcome.replayed && self.plan.repeats).then_some(true),
             value: outcome.value,
-            attempts: Some(outcome.attempts),
+            attempts: outcome.attempts,
             latency_us: Some(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX)),
             ..self.asked(&row, outcome.name)
         })
@@ -312,68 +339,128 @@ impl<'a> Engine<'a> {
     }
 }
 
-async fn connect(cluster: &Cluster) -> Result<Link, Failure> {
+async fn connect(cluster: &Cluster, plan: &Plan) -> Result<Link, Failure> {
     let client = cluster.connect().await?;
     let map = client.map().map;
-    Ok(Link { client, map })
+    let session = plan.scenario.has_levels().then(|| client.session());
+    Ok(Link { client, session, map })
 }
 
-/// Asks the cluster; without a deadline again until there is a final answer.
-async fn ask(
-    client: Client,
+/// A row on its way.
+#[derive(Clone, Copy)]
+struct Asked {
     index: usize,
     action: Action,
+    level: Level,
     transfer: Option<Transfer>,
     deadline: Option<Duration>,
-) -> Answered {
-    let sent = Instant::now();
-    let mut before = 0;
-    loop {
-        let mut reply = match (transfer, action) {
-            (Some(transfer), _) => Reply::Write(client.transfer(transfer, deadline).await),
-            (None, Action::Balance(account)) => Reply::Read(client.read(account, deadline).await),
-            (None, _) => unreachable!("rows that stop or start nodes are not sent"),
-        };
-        let (attempts, is_final) = match &mut reply {
-            Reply::Write(answer) => {
-                (&mut answer.attempts, matches!(answer.status, Status::Committed | Status::Rejected(_)))
+}
+
+impl Asked {
+    /// Asks the cluster; without a deadline again until there is an answer that the level is content with.
+    async fn ask(self, client: Client, session: Option<Session>) -> Answered {
+        let sent = Instant::now();
+        let mut before = 0;
+        loop {
+            let mut reply = match &session {
+                Some(session) => self.leveled(session).await,
+                None => self.linearizable(&client).await,
+            };
+            let (attempts, is_final) = match &mut reply {
+                Reply::Write(answer) | Reply::LeveledWrite(answer, _) => {
+                    let is_final = answer.status.is_final() || answer.status == Status::Accepted;
+                    (Some(&mut answer.attempts), is_final)
+                }
+                Reply::Read(answer) => (Some(&mut answer.attempts), answer.account.is_ok()),
+                Reply::LeveledRead(read) => (None, !matches!(read, Err(ReadError::Status(_)))),
+                Reply::Refused(_) => (None, true),
+            };
+            if let Some(attempts) = attempts {
+                *attempts = attempts.saturating_add(before);
+                before = *attempts;
             }
-            Reply::Read(answer) => (&mut answer.attempts, answer.account.is_ok()),
-        };
-        *attempts = attempts.saturating_add(before);
-        if is_final || deadline.is_some() {
-            return Answered { index, reply, latency: sent.elapsed() };
+            if is_final || self.deadline.is_some() {
+                return Answered { index: self.index, reply, latency: sent.elapsed() };
+            }
+            tokio::time::sleep(AGAIN).await;
         }
-        before = *attempts;
-        tokio::time::sleep(AGAIN).await;
+    }
+
+    async fn linearizable(&self, client: &Client) -> Reply {
+        match (self.transfer, self.action) {
+            (Some(transfer), _) => Reply::Write(client.transfer(transfer, self.deadline).await),
+            (None, Action::Balance(account)) => Reply::Read(client.read(account, self.deadline).await),
+            (None, _) => unreachable!("rows that stop or start nodes are not sent"),
+        }
+    }
+
+    async fn leveled(&self, session: &Session) -> Reply {
+        match (self.transfer, self.action) {
+            (Some(transfer), _) => match session.transfer(transfer, self.level, self.deadline).await {
+                Ok(done) => Reply::LeveledWrite(done.answer, done.level_met),
+                Err(error) => Reply::Refused(error),
+            },
+            (None, Action::Balance(account)) => {
+                let read = session.query(&[Operation::Read(account)], self.level, self.deadline).await;
+                Reply::LeveledRead(read)
+            }
+            (None, _) => unreachable!("rows that stop or start nodes are not sent"),
+        }
     }
 }
 
 /// An answer in the words of reports.
+#[derive(Default)]
 struct Outcome {
     name: &'static str,
     reason: Option<String>,
     value: Option<Amount>,
-    attempts: u32,
+    attempts: Option<u32>,
     replayed: bool,
+    level_met: Option<bool>,
+    // In microseconds.
+    age: Option<u64>,
 }
 
 impl From<&Reply> for Outcome {
     fn from(reply: &Reply) -> Outcome {
         match reply {
-            Reply::Write(answer) => {
-                let (name, reason) = words(answer.status);
-                Outcome { name, reason, value: None, attempts: answer.attempts, replayed: answer.replayed }
-            }
-            Reply::Read(answer) => {
-                let (name, reason, value) = match answer.account {
-                    Ok(Some(account)) => ("ok", None, Some(Amount(account.balance()))),
-                    Ok(None) => ("rejected", Some("no_such_account".to_owned()), None),
-                    Err(status) => (words(status).0, words(status).1, None),
+            Reply::Write(answer) => Outcome::of_write(answer),
+            Reply::LeveledWrite(answer, met) => Outcome { level_met: Some(*met), ..Outcome::of_write(answer) },
+            Reply::Read(answer) => Outcome { attempts: Some(answer.attempts), ..Outcome::of_read(answer.account) },
+            Reply::LeveledRead(Ok(read)) => {
+                let account = match read.replies.first() {
+                    Some(Found::Account(account)) => Some(*account),
+                    _ => None,
                 };
-                Outcome { name, reason, value, attempts: answer.attempts, replayed: false }
+                let age = read.age.map(|age| u64::try_from(age.as_micros()).unwrap_or(u64::MAX));
+                Outcome { level_met: Some(read.level_met), age, ..Outcome::of_read(Ok(account)) }
+            }
+            Reply::LeveledRead(Err(ReadError::Status(status))) => Outcome::of_read(Err(*status)),
+            Reply::LeveledRead(Err(ReadError::Differ(group))) => {
+                Outcome { name: "rejected", reason: Some(format!("replicas_of_{group}_differ")), ..Outcome::default() }
+            }
+            Reply::Refused(LevelError::SeveralGroups) => {
+                Outcome { name: "rejected", reason: Some("several_groups".to_owned()), ..Outcome::default() }
             }
         }
+    }
+}
+
+impl Outcome {
+    fn of_write(answer: &Answer) -> Outcome {
+        let (name, reason) = words(answer.status);
+        let (attempts, replayed) = (Some(answer.attempts), answer.replayed);
+        Outcome { name, reason, attempts, replayed, ..Outcome::default() }
+    }
+
+    fn of_read(account: Result<Option<Account>, Status>) -> Outcome {
+        let (name, reason, value) = match account {
+            Ok(Some(account)) => ("ok", None, Some(Amount(account.balance()))),
+            Ok(None) => ("rejected", Some("no_such_account".to_owned()), None),
+            Err(status) => (words(status).0, words(status).1, None),
+        };
+        Outcome { name, reason, value, ..Outcome::default() }
     }
 }
 
@@ -381,6 +468,7 @@ fn words(status: Status) -> (&'static str, Option<String>) {
     match status {
         Status::Committed => ("committed", None),
         Status::Rejected(reason) => ("rejected", Some(reason.to_string())),
+        Status::Accepted => ("accepted", None),
         Status::Unavailable => ("unavailable", None),
         Status::Unknown => ("unknown", None),
     }
@@ -408,7 +496,7 @@ pub(super) fn unwritable(error: std::io::Error) -> Failure {
 #[cfg(test)]
 mod tests {
     use drachma_protocol::ids::Slot;
-    use drachma_protocol::ledger::model::{Account, Reason};
+    use drachma_protocol::ledger::model::Reason;
 
     use super::*;
     use crate::settings::Settings;
@@ -432,7 +520,7 @@ mod tests {
         let write = |status| Outcome::from(&Reply::Write(Answer { status, replayed: true, attempts: 2 }));
         let rejected = write(Status::Rejected(Reason::ExceedsCredits));
         assert_eq!((rejected.name, rejected.reason.as_deref()), ("rejected", Some("exceeds_credits")));
-        assert_eq!((rejected.attempts, rejected.replayed), (2, true));
+        assert_eq!((rejected.attempts, rejected.replayed), (Some(2), true));
         assert_eq!(write(Status::Unavailable).name, "unavailable");
         let read = |account| Outcome::from(&Reply::Read(ReadAnswer { account, slot: Slot(1), attempts: 1 }));
         let account = Account { debits_posted: 7, credits_posted: 2, ..Account::default() };

@@ -28,6 +28,10 @@ pub(super) struct RowLine<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) level: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) level_met: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) age_us: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) outcome: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) reason: Option<String>,
@@ -206,6 +210,9 @@ impl Report {
         writeln!(out, "\n{} rows: {}{interrupted}", summary.rows, outcomes.join(", "))?;
         let (wall, rate, gap) = (summary.wall_s, summary.committed_per_s, summary.longest_gap_ms);
         writeln!(out, "{wall:.3} s, {rate:.1} committed/s, longest gap {gap:.1} ms")?;
+        if summary.level_not_met > 0 {
+            writeln!(out, "level not met: {} rows", summary.level_not_met)?;
+        }
         for (kind, latency) in [("transfer", summary.latency_us.transfer), ("balance", summary.latency_us.balance)] {
             if let Some(latency) = latency {
                 writeln!(out, "{kind}: p50 {} us, p99 {} us, max {} us", latency.p50, latency.p99, latency.max)?;
@@ -253,6 +260,9 @@ fn result(line: &RowLine<'_>) -> String {
     if line.replayed == Some(true) {
         text += " (replayed)";
     }
+    if line.level_met == Some(false) {
+        text += " (level not met)";
+    }
     text
 }
 
@@ -282,6 +292,8 @@ mod tests {
             id: Some("0a".into()),
             groups: Some(vec![1, 2]),
             level: Some("any".into()),
+            level_met: Some(false),
+            age_us: Some(70),
             outcome: Some("ok"),
             reason: Some("closed".into()),
             is_final: Some(true),
@@ -292,8 +304,8 @@ mod tests {
             latency_us: Some(600),
         };
         let text = concat!(
-            r#"{"index":0,"set":1,"row":"(7)","kind":"balance","id":"0a","groups":[1,2],"level":"any","outcome":"ok","#,
-            r#""reason":"closed","final":true,"replayed":true,"value":-5,"attempts":1,"latency_us":600}"#
+            r#"{"index":0,"set":1,"row":"(7)","kind":"balance","id":"0a","groups":[1,2],"level":"any","#,
+            r#""level_met":false,"age_us":70,"outcome":"ok","reason":"closed","final":true,"replayed":true,"value":-5,"attempts":1,"latency_us":600}"#
         );
         assert_eq!(serde_json::to_string(&line).expect("fine"), text);
     }

@@ -122,7 +122,7 @@ impl Engine<'_> {
             match status {
                 Status::Committed => self.report.settled(index, None).map_err(unwritable)?,
                 Status::Rejected(reason) => self.report.settled(index, Some(reason)).map_err(unwritable)?,
-                Status::Unavailable | Status::Unknown => unsettled.push(index),
+                Status::Accepted | Status::Unavailable | Status::Unknown => unsettled.push(index),
             }
         }
         self.report.flush().map_err(unwritable)?;

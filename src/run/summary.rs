@@ -17,6 +17,7 @@ const DIGITS: u8 = 3;
 pub(super) struct Tally {
     rows: u64,
     outcomes: BTreeMap<&'static str, u64>,
+    level_not_met: u64,
     transfers: Histogram<u64>,
     balances: Histogram<u64>,
     clock: ActiveClock,
@@ -62,6 +63,7 @@ impl Tally {
         Tally {
             rows: 0,
             outcomes: BTreeMap::new(),
+            level_not_met: 0,
             transfers: histogram(),
             balances: histogram(),
             clock: ActiveClock::default(),
@@ -100,6 +102,11 @@ impl Tally {
         }
     }
 
+    /// The level of a row that was answered was not met.
+    pub(super) fn level_missed(&mut self) {
+        self.level_not_met += 1;
+    }
+
     /// A row was sent, and its answer is not waited for.
     pub(super) fn given_up(&mut self, outcome: &'static str) {
         self.rows += 1;
@@ -116,6 +123,7 @@ impl Tally {
             run_id,
             rows: self.rows,
             outcomes: self.outcomes.clone(),
+            level_not_met: self.level_not_met,
             wall_s: rounded(wall, 1e6),
             committed_per_s: rounded(per_second, 10.0),
             latency_us: Latencies { transfer: quantiles(&self.transfers), balance: quantiles(&self.balances) },
@@ -145,6 +153,7 @@ pub(super) struct Summary<'a> {
     pub(super) run_id: &'a str,
     pub(super) rows: u64,
     pub(super) outcomes: BTreeMap<&'static str, u64>,
+    pub(super) level_not_met: u64,
     pub(super) wall_s: f64,
     pub(super) committed_per_s: f64,
     pub(super) latency_us: Latencies,
@@ -208,7 +217,7 @@ mod tests {
         let tally = Tally::new();
         let text = serde_json::to_string(&tally.summary("r", true, &audit)).expect("fine");
         let expected = concat!(
-            r#"{"kind":"summary","run_id":"r","rows":0,"outcomes":{},"wall_s":0.0,"committed_per_s":0.0,"#,
+            r#"{"kind":"summary","run_id":"r","rows":0,"outcomes":{},"level_not_met":0,"wall_s":0.0,"committed_per_s":0.0,"#,
             r#""latency_us":{},"longest_gap_ms":0.0,"interrupted":true,"audit":{"verdict":"clean""#
         );
         assert!(text.starts_with(expected), "{text}");

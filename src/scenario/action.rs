@@ -126,12 +126,6 @@ impl<'a> Span<'a> {
     }
 
     fn level(&self) -> Result<Level, Wrong> {
-        match self.text[self.trimmed()].to_ascii_lowercase().as_str() {
-            "linearizable" | "quorum" => Ok(Level::Linearizable),
-            "all" => Ok(Level::All),
-            "session" | "ryw" => Ok(Level::Session),
-            "any" | "eventual" => Ok(Level::Any),
-            _ => Err(self.wrong(LEVELS)),
-        }
+        self.text[self.trimmed()].parse().map_err(|_| self.wrong(LEVELS))
     }
 }

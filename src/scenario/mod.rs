@@ -13,9 +13,9 @@ mod reader;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
 use std::ops::Range;
 
+pub use drachma_client::Level;
 use drachma_protocol::ids::{AccountId, NodeId};
 
 /// What a row does.
@@ -55,31 +55,6 @@ impl Action {
     /// Whether it stops or starts nodes rather than asking the cluster.
     pub fn is_control(&self) -> bool {
         matches!(self, Action::Fail(_) | Action::Recover(_) | Action::FailLeader)
-    }
-}
-
-/// The consistency level of a row.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum Level {
-    /// `linearizable`, `quorum`.
-    #[default]
-    Linearizable,
-    /// `all`.
-    All,
-    /// `session`, `ryw`.
-    Session,
-    /// `any`, `eventual`.
-    Any,
-}
-
-impl fmt::Display for Level {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Level::Linearizable => "linearizable",
-            Level::All => "all",
-            Level::Session => "session",
-            Level::Any => "any",
-        })
     }
 }
 
@@ -138,6 +113,7 @@ pub struct Scenario {
     sets: Vec<Set>,
     parts: Vec<Part>,
     controls: bool,
+    levels: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -189,6 +165,11 @@ impl Scenario {
     /// Whether some set lists the nodes that are up.
     pub fn has_live(&self) -> bool {
         self.sets.iter().any(|set| set.live.as_ref().is_some_and(|live| !live.is_empty()))
+    }
+
+    /// Whether some row is at another level than linearizable.
+    pub fn has_levels(&self) -> bool {
+        self.levels
     }
 
     /// One row.

@@ -179,8 +179,9 @@ impl<'a> Reader<'a> {
         read: fn(&str) -> Result<(Action, super::Level), Wrong>,
     ) -> Result<(), Wrong> {
         let text = &self.source.text[part.clone()];
-        let (action, _) = read(text).map_err(|wrong| Wrong { at: wrong.at + part.start, ..wrong })?;
+        let (action, level) = read(text).map_err(|wrong| Wrong { at: wrong.at + part.start, ..wrong })?;
         self.scenario.controls |= action.is_control();
+        self.scenario.levels |= level != super::Level::Linearizable;
         // Both fit: the file was found to be small enough.
         self.scenario.parts.push(Part { start: part.start as u32, length: part.len() as u32 });
         if let Some(set) = self.scenario.sets.last_mut() {

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use drachma_protocol::ids::{Origin, TxnId};
 use drachma_protocol::ledger::model::{Account, BATCH_LIMIT, Outcome, Posted};
 use drachma_protocol::ledger::operations::{Operation, REPLIES_LIMIT, VALUE_LIMIT};
-use drachma_protocol::message::client::{Call, Request, Response, Why};
+use drachma_protocol::message::client::{Call, QueryCall, Request, Response, Why};
 use drachma_protocol::message::hello::{Goodbye, Refusal};
+use drachma_protocol::message::level::ReplicaReadCall;
 use drachma_protocol::message::operator::{OperatorCall, PendingRow};
 use drachma_protocol::time::{Span, Time};
 use drachma_protocol::wire::frame::{self, Kind, LIMIT_CLIENT};
@@ -60,7 +61,9 @@ fn room(call: &Call) -> usize {
     let rows = |limit: u32| (limit as usize).min(BATCH_LIMIT);
     match call {
         Call::Operator(OperatorCall::Keys(_)) => REPLIES_LIMIT,
-        Call::Query(query) => query.operations.iter().map(most_of).sum::<usize>().min(REPLIES_LIMIT),
+        Call::Query(QueryCall { operations, .. }) | Call::ReplicaRead(ReplicaReadCall { operations, .. }) => {
+            operations.iter().map(most_of).sum::<usize>().min(REPLIES_LIMIT)
+        }
         Call::Operator(OperatorCall::Accounts(call)) => rows(call.limit) * size_of::<Account>(),
         Call::Operator(OperatorCall::Posted(call)) => rows(call.limit) * size_of::<Posted>(),
         Call::Operator(OperatorCall::Pending(_)) => PENDING * size_of::<PendingRow>(),

@@ -323,20 +323,33 @@ impl Ledger {
     /// # Panics
     /// If an entry is begun and not done.
     pub fn query(&self, operations: &[Operation]) -> QueryState {
+        self.look(operations, true)
+    }
+
+    /// As [`Ledger::query`], but what is in doubt is told as it was before: what is prepared has not happened yet.
+    ///
+    /// # Panics
+    /// If an entry is begun and not done.
+    pub fn peek(&self, operations: &[Operation]) -> QueryState {
+        self.look(operations, false)
+    }
+
+    fn look(&self, operations: &[Operation], settled: bool) -> QueryState {
         assert!(self.work.is_none(), "a state is read between two entries");
+        let is_locked = |lock: Lock| settled && self.is_locked(&lock);
         let mut found = Vec::with_capacity(operations.len());
         let mut bytes = 0;
         for operation in operations {
             let one = match operation {
-                Operation::Get(key) if self.owns(key) && !self.is_locked(&Lock::Shared(key.clone())) => {
+                Operation::Get(key) if self.owns(key) && !is_locked(Lock::Shared(key.clone())) => {
                     Found { reply: Reply::Value(self.value(key).cloned()), version: self.versions.of_key(key) }
                 }
-                Operation::Scan(scan) if self.owns(&scan.from) && !self.is_locked(&Lock::Range(scan.clone())) => {
+                Operation::Scan(scan) if self.owns(&scan.from) && !is_locked(Lock::Range(scan.clone())) => {
                     let rows = self.keys.scan(self.accounts.map().shard_of_key(&scan.from), scan);
                     Found { reply: Reply::Rows(rows), version: self.versions.of_part(&scan.from) }
                 }
                 Operation::Read(account) => match self.accounts.whereabouts(*account) {
-                    Whereabouts::Here(place) if self.is_in_doubt(place) => return QueryState::InDoubt,
+                    Whereabouts::Here(place) if settled && self.is_in_doubt(place) => return QueryState::InDoubt,
                     Whereabouts::Here(place) => {
                         let reply = Reply::Account(self.accounts.row(place).account);
                         Found { reply, version: self.versions.of_account(place) }

@@ -9,6 +9,7 @@ use crate::time::Span;
 use crate::wire::codec::{wire_enum, wire_struct, wire_tags};
 
 use super::command::ClientCommand;
+use super::level::{PositionCall, PositionDone, ReplicaReadCall, ReplicaReadDone, WriteCall, WriteDone};
 use super::operator::{OperatorAnswer, OperatorCall};
 
 /// A request to one group, or to the node itself (`g0`).
@@ -38,8 +39,17 @@ pub enum Call {
     Operator(OperatorCall),
     /// Read keys and accounts of one group together.
     Query(QueryCall),
+    /// A command for the log, at a level.
+    Write(WriteCall),
+    /// How far the group is.
+    Position(PositionCall),
+    /// Read keys and accounts of one group from any replica.
+    ReplicaRead(ReplicaReadCall),
 }
-wire_enum!(Call { 1 => Command, 2 => Read, 3 => Fence, 4 => Lookup, 5 => Map, 6 => Operator, 7 => Query });
+wire_enum!(Call {
+    1 => Command, 2 => Read, 3 => Fence, 4 => Lookup, 5 => Map, 6 => Operator, 7 => Query,
+    16 => Write, 17 => Position, 18 => ReplicaRead,
+});
 
 /// Read keys and accounts of one group together, at one position of its log.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -59,12 +69,17 @@ wire_struct!(QueryCall { operations, confirmed, deadline, epoch });
 impl QueryCall {
     /// Whether it only reads, not too much, and scans only what lies together.
     pub(crate) fn is_sound(&self) -> bool {
-        let sound = |operation: &Operation| match operation {
-            Operation::Scan(Scan { from, to, .. }) => to.as_ref().is_none_or(|to| from.part() == to.part()),
-            operation => !operation.writes(),
-        };
-        self.operations.len() <= OPERATIONS_LIMIT && self.operations.iter().all(sound)
+        only_reads(&self.operations)
     }
+}
+
+/// Whether these only read, not too much, and scan only what lies together.
+pub(crate) fn only_reads(operations: &[Operation]) -> bool {
+    let sound = |operation: &Operation| match operation {
+        Operation::Scan(Scan { from, to, .. }) => to.as_ref().is_none_or(|to| from.part() == to.part()),
+        operation => !operation.writes(),
+    };
+    operations.len() <= OPERATIONS_LIMIT && operations.iter().all(sound)
 }
 
 /// Read one account, linearizably.
@@ -120,10 +135,16 @@ pub enum Response {
     Transaction(TransactionDone),
     /// What was read together.
     Queried(QueryDone),
+    /// What became of a command at a level.
+    Written(WriteDone),
+    /// How far the group is.
+    Position(PositionDone),
+    /// What a replica has read.
+    ReplicaRead(ReplicaReadDone),
 }
 wire_enum!(Response {
     1 => Registered, 2 => Transfers, 3 => Created, 4 => Read, 5 => Settled, 6 => Map, 7 => Refused, 8 => Operator,
-    9 => Transaction, 10 => Queried,
+    9 => Transaction, 10 => Queried, 16 => Written, 17 => Position, 18 => ReplicaRead,
 });
 
 /// The results of a batch.
@@ -265,10 +286,14 @@ pub enum Why {
     Malformed,
     /// This node has no replica of that group. Trying again here does not help.
     WrongNode,
+    /// This replica has not applied so much yet, or something that is read stays in doubt here: another one may know.
+    Lagging,
+    /// The level does not allow this: `any` is for what one group carries out alone. Trying again does not help.
+    Level,
 }
 wire_tags!(Why {
     1 => NotLeader, 2 => NoQuorum, 3 => Overloaded, 4 => Moved, 5 => UnknownSession, 6 => SessionWindow,
-    7 => Expired, 8 => Malformed, 9 => WrongNode,
+    7 => Expired, 8 => Malformed, 9 => WrongNode, 16 => Lagging, 17 => Level,
 });
 
 impl Response {

@@ -1,15 +1,17 @@
 //! Everything that is said, one file per protocol, one struct per message, a sentence per field.
 //!
-//! [`client`] is public: it is what `docs/protocol.md` describes. [`operator`] serves the command line. [`paxos`] is
+//! [`client`], [`level`] and [`token`] are public: they are what `docs/protocol.md` describes. [`operator`] serves the command line. [`paxos`] is
 //! spoken within a group, [`txn`] between groups; [`local`] between the roles of one group on one node, never on a
 //! wire. [`command`] is what the log carries.
 
 pub mod client;
 pub mod command;
 pub mod hello;
+pub mod level;
 pub mod local;
 pub mod operator;
 pub mod paxos;
+pub mod token;
 pub mod txn;
 
 pub use local::LocalMessage;

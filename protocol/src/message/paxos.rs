@@ -46,11 +46,15 @@ pub enum PaxosMessage {
     FetchSnapshot(FetchSnapshot),
     /// The answer; also to [`FetchChosen`], if what it asks for is in a snapshot only.
     SnapshotPiece(SnapshotPiece),
+    /// Replica to leader: how far is the group now?
+    AskAge(AskAge),
+    /// The answer, after a quorum has confirmed the leader.
+    Aged(Aged),
 }
 wire_enum!(PaxosMessage {
     1 => PreCheck, 2 => PreCheckReply, 3 => Prepare, 4 => Promise, 5 => Synchronise, 6 => Accept, 7 => Accepted,
     8 => Commit, 9 => Heartbeat, 10 => HeartbeatAck, 11 => Refused, 12 => Missing, 13 => FetchChosen,
-    14 => ChosenEntries, 15 => TakeOver, 16 => FetchSnapshot, 17 => SnapshotPiece,
+    14 => ChosenEntries, 15 => TakeOver, 16 => FetchSnapshot, 17 => SnapshotPiece, 18 => AskAge, 19 => Aged,
 });
 
 /// Have you lost the leader, too? A cut-off node that returns must not depose a healthy leader.
@@ -274,3 +278,22 @@ pub struct SnapshotPiece {
     pub piece: Bytes,
 }
 wire_struct!(SnapshotPiece { slot, offset, piece });
+/// How far is the group now? A replica asks so that it can say how old its state is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct AskAge {
+    /// Drawn when the replica started: an answer to an earlier life is told from one to this.
+    pub nonce: u64,
+    /// The time of asking, by the replica's clock: ages count from here (hazard A3).
+    pub asked: Time,
+}
+wire_struct!(AskAge { nonce, asked });
+
+/// At some moment after the question was asked this leader was the group's, and so much was chosen.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Aged {
+    /// The question.
+    pub question: AskAge,
+    /// How much was chosen: everything that anybody had been told of when the question was asked.
+    pub chosen: Slot,
+}
+wire_struct!(Aged { question, chosen });

@@ -17,6 +17,9 @@
 //! | `wipe NODE` | its disk is formatted anew: empty, with another directory |
 //! | `link NODE down`, `link NODE up` | the others see the connection to it break, or come back |
 //! | `transfer NODE ID`, `read NODE ACCOUNT` | a client's request at that node |
+//! | `write NODE ID LEVEL` | a client's transfer at that node, at a level |
+//! | `position NODE [everywhere]` | a client asks there how far the group is |
+//! | `look NODE ACCOUNT SLOT`, `look NODE ACCOUNT any` | a client reads from that replica: once it has applied so much, or as it is |
 //! | `move NODE [NODE]` | an operator asks the first to have the second lead, or any other |
 //! | `snapshots BYTES` | replicas take snapshots after so many bytes of entries; second line |
 //! | `damage` | the next piece of a snapshot that is delivered is damaged |
@@ -32,11 +35,13 @@ use crate::golden;
 use crate::ids::{AccountId, ClusterId, DirectoryId, Epoch, GroupId, NodeId, Origin, Slot, TransferId};
 use crate::ledger::image::Image;
 use crate::ledger::model::Transfer;
+use crate::ledger::operations::{Operation, Reply};
 use crate::ledger::{Genesis, Ledger, Limits};
 use crate::log::record::{Record, Recovered};
 use crate::log::snapshot;
-use crate::message::client::{Call, ReadCall, Request, Response};
+use crate::message::client::{Call, Found, ReadCall, Request, Response};
 use crate::message::command::{ClientCommand, CommandKind, Content, Entry};
+use crate::message::level::{PositionCall, ReplicaReadCall, WriteCall, WriteResult};
 use crate::message::operator::{HandOverCall, OperatorAnswer, OperatorCall};
 use crate::message::{LocalMessage, Message, PaxosMessage};
 use crate::placement::map::{AccountRange, Mode, ShardMap};
@@ -380,9 +385,10 @@ impl Group {
     fn request(&mut self, node: NodeId, call: Call) {
         self.requests += 1;
         let origin = Origin { connection: 1, correlation: self.requests };
+        let role = if matches!(call, Call::ReplicaRead(_)) { RoleKind::Replica } else { RoleKind::Leader };
         let request = Request { group: GROUP, call };
-        self.step(node, RoleKind::Leader, Input::Request { origin, request });
-        self.step(node, RoleKind::Leader, Input::Turn);
+        self.step(node, role, Input::Request { origin, request });
+        self.step(node, role, Input::Turn);
     }
 
     fn command(&mut self, line: &str) {
@@ -428,27 +434,22 @@ impl Group {
                     self.step(id, RoleKind::Replica, Input::Link { node: lost, up });
                 }
             }
-            "transfer" => {
-                let id = TransferId(u128::from(number(2)));
-                let transfer = Transfer {
-                    id,
-                    debit: AccountId(1),
-                    credit: AccountId(2),
-                    amount: 1,
-                    ledger: 1,
-                    code: 1,
-                    ..Transfer::default()
-                };
-                let command = ClientCommand {
-                    kind: CommandKind::Transfers,
-                    session: None,
-                    sequence: 0,
-                    deadline: Span::from_millis(2000),
-                    epoch: Epoch(1),
-                    count: 1,
-                    body: Bytes::from(to_vec(&vec![transfer])),
-                };
-                self.request(node(1), Call::Command(command));
+            "transfer" => self.request(node(1), Call::Command(command(number(2)))),
+            "write" => {
+                let level = words[3].parse().expect("a level");
+                self.request(node(1), Call::Write(WriteCall { level, command: command(number(2)) }));
+            }
+            "position" => {
+                let (everywhere, deadline) = (words.len() > 2, Span::from_millis(2000));
+                self.request(node(1), Call::Position(PositionCall { everywhere, deadline, epoch: Epoch(1) }));
+            }
+            "look" => {
+                let operations = vec![Operation::Read(AccountId(u128::from(number(2))))];
+                let settled = words[3] != "any";
+                let after = Slot(if settled { number(3) } else { 0 });
+                let (deadline, epoch) = (Span::from_millis(2000), Epoch(1));
+                let call = ReplicaReadCall { operations, after, settled, deadline, epoch };
+                self.request(node(1), Call::ReplicaRead(call));
             }
             "read" => {
                 let account = AccountId(u128::from(number(2)));
@@ -514,6 +515,22 @@ impl Group {
                 }
             }
         }
+    }
+}
+
+/// A transfer of 1 from account 1 to account 2.
+fn command(id: u64) -> ClientCommand {
+    let id = TransferId(u128::from(id));
+    let (debit, credit) = (AccountId(1), AccountId(2));
+    let transfer = Transfer { id, debit, credit, amount: 1, ledger: 1, code: 1, ..Transfer::default() };
+    ClientCommand {
+        kind: CommandKind::Transfers,
+        session: None,
+        sequence: 0,
+        deadline: Span::from_millis(2000),
+        epoch: Epoch(1),
+        count: 1,
+        body: Bytes::from(to_vec(&vec![transfer])),
     }
 }
 
@@ -596,6 +613,8 @@ fn show(message: &PaxosMessage) -> String {
         PaxosMessage::Refused(m) => format!("{} promised {}", m.ballot, m.promised),
         PaxosMessage::Missing(m) => format!("{} synchronised {} from {}", m.ballot, m.synchronised, m.from),
         PaxosMessage::TakeOver(m) => format!("{}", m.ballot),
+        PaxosMessage::AskAge(m) => format!("at {}", m.asked.0),
+        PaxosMessage::Aged(m) => format!("at {} chosen {}", m.question.asked.0, m.chosen),
         PaxosMessage::FetchChosen(m) => format!("from {}", m.from),
         PaxosMessage::ChosenEntries(m) => format!("from {} {} of {}", m.start, m.entries.len(), m.chosen),
         PaxosMessage::FetchSnapshot(m) => format!("{} at {}", m.slot, m.offset),
@@ -612,6 +631,23 @@ fn show_response(response: &Response) -> String {
         Response::Read(done) => {
             let balance = done.account.map(|account| account.balance().to_string());
             format!("balance {} at {}", balance.unwrap_or_default(), done.slot)
+        }
+        Response::Written(done) => {
+            let result = match &done.result {
+                WriteResult::Transfers(done) if done.items.is_empty() => "committed".to_owned(),
+                other => format!("{other:?}"),
+            };
+            format!("{result} before {}, level met: {}", done.slot, done.level_met)
+        }
+        Response::Position(done) => format!("position {}, everywhere: {}", done.slot, done.everywhere),
+        Response::ReplicaRead(done) => {
+            let balance = |found: &Found| match &found.reply {
+                Reply::Account(account) => account.balance().to_string(),
+                other => format!("{other:?}"),
+            };
+            let found: Vec<String> = done.found.iter().flatten().map(balance).collect();
+            let age = done.age.map_or("unknown".to_owned(), |age| format!("{} us", age.0));
+            format!("{} at {}, age {age}", found.join(", "), done.slot)
         }
         Response::Operator(OperatorAnswer::HandOver(done)) => {
             format!("{:?}, {} leads with {}", done.end, done.leader, done.ballot)

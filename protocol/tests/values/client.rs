@@ -5,6 +5,9 @@ use drachma_protocol::message::client::{
     Call, CreatedDone, FenceCall, Found, GroupNodes, MapCall, MapDone, NodeAddress, QueryCall, QueryDone, ReadCall,
     ReadDone, Refused, Request, Response, SettledDone, TransactionDone, TransfersDone, Why,
 };
+use drachma_protocol::message::level::{
+    Level, PositionCall, PositionDone, ReplicaReadCall, ReplicaReadDone, WriteCall, WriteDone, WriteResult,
+};
 use drachma_protocol::message::operator::{
     AccountsCall, AccountsPage, ActorStatus, Counter, HandOverCall, HandOverDone, HandOverEnd, KeysCall, KeysPage,
     KindPerformance, LeaderPhase, LeaderStatus, LedgerTotals, LogPage, NodeStatus, Nothing, OperatorAnswer,
@@ -40,6 +43,14 @@ fn call() -> impl Strategy<Value = Call> {
         (vec(operation(), 0..6), any::<bool>(), span(), epoch()).prop_map(
             |(operations, confirmed, deadline, epoch)| {
                 Call::Query(QueryCall { operations, confirmed, deadline, epoch })
+            }
+        ),
+        (one_of(Level::ALL), client_command()).prop_map(|(level, command)| Call::Write(WriteCall { level, command })),
+        (any::<bool>(), span(), epoch())
+            .prop_map(|(everywhere, deadline, epoch)| { Call::Position(PositionCall { everywhere, deadline, epoch }) }),
+        (vec(operation(), 0..6), slot(), any::<bool>(), span(), epoch()).prop_map(
+            |(operations, after, settled, deadline, epoch)| {
+                Call::ReplicaRead(ReplicaReadCall { operations, after, settled, deadline, epoch })
             }
         ),
     ]
@@ -98,11 +109,33 @@ pub(crate) fn response() -> impl Strategy<Value = Response> {
             after
         })),
         operator_answer().prop_map(Response::Operator),
-        (transfer_result(), any::<bool>(), option::of(vec(reply(), 0..5))).prop_map(|(result, replayed, replies)| {
-            Response::Transaction(TransactionDone { result, replayed, replies })
-        }),
-        (slot(), option::of(vec((reply(), slot()).prop_map(|(reply, version)| Found { reply, version }), 0..5)))
-            .prop_map(|(slot, found)| Response::Queried(QueryDone { slot, found })),
+        transaction_done().prop_map(Response::Transaction),
+        (slot(), found()).prop_map(|(slot, found)| Response::Queried(QueryDone { slot, found })),
+        (write_result(), slot(), any::<bool>())
+            .prop_map(|(result, slot, level_met)| { Response::Written(WriteDone { result, slot, level_met }) }),
+        (slot(), any::<bool>()).prop_map(|(slot, everywhere)| Response::Position(PositionDone { slot, everywhere })),
+        (slot(), option::of(span()), found()).prop_map(|(slot, age, found)| Response::ReplicaRead(ReplicaReadDone {
+            slot,
+            age,
+            found
+        })),
+    ]
+}
+
+fn found() -> impl Strategy<Value = Option<Vec<Found>>> {
+    option::of(vec((reply(), slot()).prop_map(|(reply, version)| Found { reply, version }), 0..5))
+}
+
+fn transaction_done() -> impl Strategy<Value = TransactionDone> {
+    (transfer_result(), any::<bool>(), option::of(vec(reply(), 0..5)))
+        .prop_map(|(result, replayed, replies)| TransactionDone { result, replayed, replies })
+}
+
+fn write_result() -> impl Strategy<Value = WriteResult> {
+    prop_oneof![
+        Just(WriteResult::Accepted(Nothing {})),
+        vec(item_result(), 0..20).prop_map(|items| WriteResult::Transfers(TransfersDone { items })),
+        transaction_done().prop_map(WriteResult::Transaction),
     ]
 }
 

@@ -7,6 +7,7 @@ use drachma_protocol::message::command::{
 use drachma_protocol::message::paxos::{self, PaxosMessage};
 use drachma_protocol::message::txn::{Inquire, Redirect, Resolved, TxnMessage, Vote, VoteKind};
 use drachma_protocol::role::Durable;
+use drachma_protocol::time::Time;
 use drachma_protocol::wire::codec::{Encode, from_slice, to_vec};
 use proptest::collection::vec;
 use proptest::option;
@@ -140,7 +141,7 @@ pub(crate) fn paxos_message() -> impl Strategy<Value = PaxosMessage> {
 }
 
 fn election() -> impl Strategy<Value = PaxosMessage> {
-    use paxos::{PreCheck, PreCheckReply, Prepare, TakeOver};
+    use paxos::{Aged, AskAge, PreCheck, PreCheckReply, Prepare, TakeOver};
     prop_oneof![
         (u64s(), ballot()).prop_map(|(round, ballot)| PaxosMessage::PreCheck(PreCheck { round, ballot })),
         (u64s(), any::<bool>(), ballot())
@@ -150,6 +151,10 @@ fn election() -> impl Strategy<Value = PaxosMessage> {
         }),
         promise().prop_map(|promise| PaxosMessage::Promise(durable(&promise))),
         ballot().prop_map(|ballot| PaxosMessage::TakeOver(TakeOver { ballot })),
+        (u64s(), u64s()).prop_map(|(nonce, asked)| PaxosMessage::AskAge(AskAge { nonce, asked: Time(asked) })),
+        (u64s(), u64s(), slot()).prop_map(|(nonce, asked, chosen)| {
+            PaxosMessage::Aged(Aged { question: AskAge { nonce, asked: Time(asked) }, chosen })
+        }),
     ]
 }
 

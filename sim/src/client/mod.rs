@@ -626,7 +626,7 @@ impl Client {
                 return self.retry_soon(now, correlation, refused.after, 10_000);
             }
             Why::Overloaded | Why::Expired => return self.retry_soon(now, correlation, refused.after, pause),
-            Why::UnknownSession | Why::SessionWindow | Why::Malformed | Why::Moved => {}
+            Why::UnknownSession | Why::SessionWindow | Why::Malformed | Why::Moved | Why::Lagging | Why::Level => {}
         }
         match (&exchange.ask, refused.why) {
             (Ask::Later { lost, index, .. }, _) => {

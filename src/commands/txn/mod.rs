@@ -2,10 +2,11 @@
 
 pub mod file;
 
-use drachma_client::{Status, Transacted};
+use drachma_client::{Leveled, Status, Transacted};
 use drachma_protocol::ids::TransferId;
 use drachma_protocol::ledger::operations::{Key, Operation, Reply, Subject, Transaction, Value};
 
+use super::level::Requests;
 use super::transfer::words;
 use super::{Context, text};
 use crate::cli::TxnArgs;
@@ -29,14 +30,15 @@ pub async fn txn(context: &Context, args: &TxnArgs) -> Outcome {
             return Err(Failure::usage(message));
         }
     }
+    let requests = Requests::open(context, &args.at)?;
     let mut exit = Exit::Done;
     for mut transaction in transactions {
         if transaction.id == TransferId(0) {
             transaction.id = TransferId(crate::id::fresh()?);
         }
-        let done = context.client.transact(&transaction, Some(context.timeout)).await;
-        let one = outcome(context, &transaction, &done, &[])?;
-        replies(context, &transaction, done.replies.as_deref().unwrap_or_default())?;
+        let done = requests.transact(&transaction).await?;
+        let one = outcome(context, &requests, (&transaction, &done), &[])?;
+        replies(context, &transaction, done.answer.replies.as_deref().unwrap_or_default())?;
         exit = if one == Exit::Unavailable || exit == Exit::Done { one } else { exit };
     }
     Ok(exit)
@@ -51,11 +53,14 @@ pub(super) fn id(given: Option<TransferId>) -> Result<TransferId, Failure> {
 }
 
 /// Carries out a transaction that a command has made; the error says what is wrong with it.
-pub(super) async fn carry_out(context: &Context, transaction: &Transaction) -> Result<Transacted, Failure> {
+pub(super) async fn carry_out(
+    requests: &Requests<'_>,
+    transaction: &Transaction,
+) -> Result<Leveled<Transacted>, Failure> {
     if let Some(fault) = fault(transaction) {
         return Err(Failure::usage(fault));
     }
-    Ok(context.client.transact(transaction, Some(context.timeout)).await)
+    requests.transact(transaction).await
 }
 
 /// What is wrong with a transaction that can be said without asking anybody.
@@ -73,15 +78,17 @@ pub(super) fn fault(transaction: &Transaction) -> Option<String> {
 /// Prints what became of a transaction, with more columns if there is more to say; gives the exit status.
 pub(super) fn outcome(
     context: &Context,
-    transaction: &Transaction,
-    done: &Transacted,
+    requests: &Requests<'_>,
+    (transaction, leveled): (&Transaction, &Leveled<Transacted>),
     more: &[(&'static str, Cell)],
 ) -> Result<Exit, Failure> {
+    let done = &leveled.answer;
     let (word, reason, exit) = words(done.status);
     let replayed = if done.replayed { Cell::Bool(true) } else { Cell::None };
     let (id, attempts) = (transaction.id, Cell::number(done.attempts));
     let mut headers = vec!["id", "outcome", "reason", "replayed", "attempts"];
     let mut row = vec![Cell::text(id), Cell::text(word), reason, replayed, attempts];
+    requests.add_met(leveled.level_met, &mut headers, &mut row);
     for (header, cell) in more {
         headers.push(header);
         row.push(cell.clone());
@@ -91,7 +98,11 @@ pub(super) fn outcome(
         eprintln!("whether it took effect is not known; this tells, and settles it:");
         eprintln!("  drachma lookup {id} {} --fence", at(context, transaction));
     }
-    Ok(exit)
+    if exit == Exit::Done && done.status == Status::Accepted {
+        eprintln!("accepted is no outcome; this tells what became of it:");
+        eprintln!("  drachma lookup {id} {}", at(context, transaction));
+    }
+    Ok(requests.exit(exit, leveled.level_met))
 }
 
 /// Where the id of a transaction lives, in the words of `lookup`.

@@ -13,6 +13,7 @@ use crate::role::{Effect, Effects};
 use crate::time::{Span, Time};
 
 use super::clients::Waiting;
+use super::levels::Wanted;
 use super::pipeline::Leading;
 
 /// The bytes of one entry's commands; a larger command goes alone.
@@ -28,6 +29,7 @@ const WAITING_BYTES: usize = 64 * 1024 * 1024;
 #[derive(Clone, Debug)]
 pub(super) struct Pending {
     pub(super) origin: Origin,
+    pub(super) wanted: Wanted,
     pub(super) arrived: Time,
     pub(super) deadline: Span,
     pub(super) command: ClientWork,
@@ -137,7 +139,9 @@ impl Leading {
             }
             bytes += pending.command.bytes();
             let index = commands.len() as u32;
-            self.waiting.insert(CommandRef { slot, index }, Waiting::new(pending.origin));
+            let place = CommandRef { slot, index };
+            self.waiting.insert(place, Waiting::new(pending.origin, pending.wanted));
+            self.await_own_disk(place, pending.wanted);
             let remaining = Span(pending.deadline.0 - waited.0);
             commands.push(match pending.command {
                 ClientWork::Command(command) => Command::Client(ClientCommand { deadline: remaining, ..command }),

@@ -10,6 +10,7 @@ use crate::role::Effects;
 use crate::time::Span;
 
 use super::batch::{ClientWork, Pending};
+use super::levels::Wanted;
 use super::pipeline::Leading;
 use super::{Leader, State};
 
@@ -17,6 +18,7 @@ use super::{Leader, State};
 #[derive(Clone, Debug)]
 pub(super) struct Waiting {
     origin: Origin,
+    wanted: Wanted,
     // Of a batch: the results so far, and how many are still to come once the entry is applied.
     items: Vec<ItemResult>,
     open: Option<u32>,
@@ -25,8 +27,13 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    pub(super) fn new(origin: Origin) -> Waiting {
-        Waiting { origin, items: Vec::new(), open: None, early: 0 }
+    pub(super) fn new(origin: Origin, wanted: Wanted) -> Waiting {
+        Waiting { origin, wanted, items: Vec::new(), open: None, early: 0 }
+    }
+
+    /// Where the answer goes.
+    pub(super) fn origin(&self) -> Origin {
+        self.origin
     }
 
     fn is_complete(&self) -> bool {
@@ -46,22 +53,29 @@ impl Leader {
             return;
         }
         let deadline = command.deadline;
-        self.enqueue(origin, deadline, ClientWork::Command(command), effects);
+        self.enqueue(origin, deadline, ClientWork::Command(command), Wanted::Result, effects);
     }
 
     pub(super) fn on_fence(&mut self, origin: Origin, fence: &FenceCall, effects: &mut Effects) {
         let work = ClientWork::Fence(Fence { txn: fence.txn });
-        self.enqueue(origin, fence.deadline, work, effects);
+        self.enqueue(origin, fence.deadline, work, Wanted::Result, effects);
     }
 
-    fn enqueue(&mut self, origin: Origin, deadline: Span, command: ClientWork, effects: &mut Effects) {
+    pub(super) fn enqueue(
+        &mut self,
+        origin: Origin,
+        deadline: Span,
+        command: ClientWork,
+        wanted: Wanted,
+        effects: &mut Effects,
+    ) {
         let refusal = self.refusal();
         let arrived = self.now;
         let State::Leading(leading) = &mut self.state else {
             effects.reply(origin, refusal);
             return;
         };
-        if !leading.batch.push(Pending { origin, arrived, deadline, command }) {
+        if !leading.batch.push(Pending { origin, wanted, arrived, deadline, command }) {
             let refused = Refused { why: Why::Overloaded, leader: None, after: Span::from_millis(5) };
             effects.reply(origin, Response::Refused(refused));
         }
@@ -69,10 +83,12 @@ impl Leader {
 
     /// What applying yielded for clients.
     pub(super) fn on_answers(&mut self, answers: Vec<ClientOutput>, effects: &mut Effects) {
+        let quorum = self.quorum;
         let State::Leading(leading) = &mut self.state else { return };
         for answer in answers {
             leading.on_answer(answer, effects);
         }
+        leading.answer_levels(quorum, effects);
     }
 
     /// This role no longer leads: whoever waits asks another one, under the same id.
@@ -81,6 +97,7 @@ impl Leader {
         self.end_with_leadership(&leading, effects);
         let waiting = leading.waiting.into_values().map(|waiting| waiting.origin);
         let all = waiting.chain(leading.batch.into_origins()).chain(leading.rounds.into_origins());
+        let all = all.chain(leading.levels.into_origins());
         self.answers.tell(all.map(|origin| (origin, refusal.clone())), effects);
     }
 }
@@ -110,7 +127,7 @@ impl Leading {
             return;
         }
         let Some(waiting) = self.waiting.remove(&answer.command) else { return };
-        let origin = waiting.origin;
-        effects.reply(origin, response.unwrap_or_else(|| waiting.into_response()));
+        let (origin, wanted) = (waiting.origin, waiting.wanted);
+        self.answer(origin, wanted, response.unwrap_or_else(|| waiting.into_response()), effects);
     }
 }

@@ -1,14 +1,15 @@
 //! The leader: stands for election, and while it leads gathers commands into entries and gets them chosen.
 //!
 //! [`election`] decides when to stand, [`candidate`] runs phase 1, [`pipeline`] brings followers in line and keeps
-//! entries in flight, [`batch`] gathers commands, [`clients`] answers them, [`reads`] confirms reads, [`hand_over`] has
-//! another node lead instead.
+//! entries in flight, [`batch`] gathers commands, [`clients`] answers them, [`reads`] confirms reads, [`levels`] knows the
+//! other levels, [`hand_over`] has another node lead instead.
 
 mod batch;
 mod candidate;
 mod clients;
 mod election;
 mod hand_over;
+mod levels;
 mod pipeline;
 mod reads;
 
@@ -139,6 +140,7 @@ impl Leader {
             PaxosMessage::Refused(refused) => self.on_refused(from.node, &refused, effects),
             PaxosMessage::Missing(missing) => self.on_missing(from.node, &missing, effects),
             PaxosMessage::TakeOver(message) => self.on_take_over(from.node, &message, effects),
+            PaxosMessage::AskAge(question) => self.on_ask_age(from.node, question, effects),
             other => effects.trace("ignore_misdirected", || other.kind().to_owned()),
         }
     }
@@ -165,6 +167,8 @@ impl Leader {
             Call::Operator(OperatorCall::HandOver(call)) => self.on_hand_over(origin, call, effects),
             Call::Command(command) => self.on_command(origin, command, effects),
             Call::Fence(fence) => self.on_fence(origin, &fence, effects),
+            Call::Write(write) => self.on_write(origin, write, effects),
+            Call::Position(call) => self.on_position(origin, &call, effects),
             Call::Read(read) => {
                 let ticket = ReadTicket { origin, account: read.account, deadline: read.deadline };
                 self.on_read(Read::Account(ticket), effects);

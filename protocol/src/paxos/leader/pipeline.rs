@@ -23,6 +23,7 @@ use super::batch::Batch;
 use super::candidate::Adopted;
 use super::clients::Waiting;
 use super::hand_over::HandOver;
+use super::levels::Levels;
 use super::reads::Rounds;
 use super::{Leader, State};
 
@@ -46,7 +47,7 @@ const RESEND_AFTER: Span = Span::from_millis(10);
 #[derive(Clone, Debug)]
 pub(super) struct Leading {
     // The node that leads.
-    own: NodeId,
+    pub(super) own: NodeId,
     pub(super) ballot: Ballot,
     // Whom its first entry admits, if that is the group's first.
     pub(super) founders: Option<Vec<Member>>,
@@ -55,6 +56,7 @@ pub(super) struct Leading {
     // Log time at a moment of the local clock, once the first entry is applied.
     serving: Option<(LogTime, Time)>,
     pub(super) rounds: Rounds,
+    pub(super) levels: Levels,
     next_heartbeat: Time,
     // When to see whether a quorum and the own disk are still there; read rounds do not put it off.
     next_check: Time,
@@ -110,7 +112,7 @@ impl Leading {
     }
 
     /// The length that a quorum has accepted under this ballot.
-    fn accepted_by(&self, quorum: Quorum) -> Slot {
+    pub(super) fn accepted_by(&self, quorum: Quorum) -> Slot {
         let mut lengths: Vec<Slot> = self.peers.values().filter(|p| p.promised).map(|p| p.accepted).collect();
         lengths.sort_unstable_by(|a, b| b.cmp(a));
         if is_planted(Bug::AcceptedTwice) {
@@ -137,7 +139,7 @@ impl Leading {
         let expiry = self.serving.zip(self.expiry).filter(|_| self.has_room());
         let expiry = expiry.map(|((time, since), expiry)| since + Span(expiry.0.saturating_sub(time.0)));
         let hand_over = self.hand_over.as_ref().map(HandOver::deadline);
-        [self.commit_at, expiry, hand_over]
+        [self.commit_at, expiry, hand_over, self.levels.deadline()]
             .into_iter()
             .flatten()
             .fold(self.next_heartbeat.min(self.next_check), Time::min)
@@ -162,6 +164,7 @@ impl Leader {
             log,
             serving: is_planted(Bug::ServesUnapplied).then_some((LogTime(0), now)),
             rounds: Rounds::default(),
+            levels: Levels::default(),
             next_heartbeat: now,
             next_check: now + self.config.heartbeat,
             committed: adopted.start,
@@ -319,6 +322,7 @@ impl Leader {
         if node == own {
             leading.disk_at = now;
         }
+        leading.answer_levels(self.quorum, effects);
         let chosen = leading.accepted_by(self.quorum);
         if chosen > leading.log.chosen() {
             leading.log.choose(chosen);
@@ -409,6 +413,8 @@ impl Leader {
                 }
             }
         }
+        let State::Leading(leading) = &mut self.state else { return };
+        leading.end_levels(now, effects);
         self.expire(effects);
         self.on_hand_over_timer(effects);
         let State::Leading(leading) = &mut self.state else { return };

@@ -13,6 +13,7 @@ use crate::role::{Effects, RoleKind};
 use crate::time::Span;
 
 use super::hand_over::HandOver;
+use super::levels::Questions;
 use super::{Leader, State};
 
 /// Reads that may wait for a confirmation.
@@ -24,6 +25,8 @@ pub(super) struct Rounds {
     last: u64,
     // Arrived since the last round began, with the chosen length at the arrival of the last of them.
     arrived: Vec<Read>,
+    // Arrived since then, too.
+    pub(super) questions: Questions,
     // The round under way for reads, who has answered it, and what it confirms.
     open: Option<Open>,
 }
@@ -34,6 +37,7 @@ struct Open {
     answered: BTreeSet<NodeId>,
     at: Slot,
     reads: Vec<Read>,
+    questions: Questions,
 }
 
 impl Rounds {
@@ -45,8 +49,9 @@ impl Rounds {
 
     /// Everything that waits.
     pub(super) fn into_origins(self) -> impl Iterator<Item = Origin> {
-        let open = self.open.into_iter().flat_map(|open| open.reads);
-        self.arrived.into_iter().chain(open).map(|read| read.origin())
+        let (reads, questions) = self.open.map(|open| (open.reads, open.questions)).unwrap_or_default();
+        let reads = self.arrived.into_iter().chain(reads).map(|read| read.origin());
+        reads.chain(self.questions.into_origins()).chain(questions.into_origins())
     }
 }
 
@@ -70,10 +75,11 @@ impl Leader {
         }
     }
 
-    /// Begins a round for the reads that have arrived, unless one is under way.
+    /// Begins a round for the reads and questions that have arrived, unless one is under way.
     pub(super) fn start_read_round(&mut self, effects: &mut Effects) {
         let State::Leading(leading) = &mut self.state else { return };
-        if !leading.is_serving() || leading.rounds.open.is_some() || leading.rounds.arrived.is_empty() {
+        let nothing = leading.rounds.arrived.is_empty() && leading.rounds.questions.is_empty();
+        if !leading.is_serving() || leading.rounds.open.is_some() || nothing {
             return;
         }
         let hands_over = leading.hand_over.is_some() && is_planted(Bug::ReadWhileHandingOver);
@@ -81,12 +87,14 @@ impl Leader {
             return; // The successor confirms them, or this leader when it goes on.
         }
         let reads = std::mem::take(&mut leading.rounds.arrived);
+        let questions = std::mem::take(&mut leading.rounds.questions);
         let round = leading.rounds.last + 1;
         let at = leading.log.chosen();
         if is_planted(Bug::ReadUnconfirmed) || hands_over {
-            return effects.send_local(RoleKind::Replica, LocalMessage::Read(ConfirmedReads { at, reads }));
+            effects.send_local(RoleKind::Replica, LocalMessage::Read(ConfirmedReads { at, reads }));
+            return self.answer_questions(questions, at, effects);
         }
-        leading.rounds.open = Some(Open { round, answered: BTreeSet::new(), at, reads });
+        leading.rounds.open = Some(Open { round, answered: BTreeSet::new(), at, reads, questions });
         self.beat(effects);
     }
 
@@ -105,8 +113,11 @@ impl Leader {
             return;
         }
         let Some(open) = leading.rounds.open.take() else { return };
-        let confirmed = ConfirmedReads { at: open.at, reads: open.reads };
-        effects.send_local(RoleKind::Replica, LocalMessage::Read(confirmed));
+        if !open.reads.is_empty() {
+            let confirmed = ConfirmedReads { at: open.at, reads: open.reads };
+            effects.send_local(RoleKind::Replica, LocalMessage::Read(confirmed));
+        }
+        self.answer_questions(open.questions, open.at, effects);
         self.start_read_round(effects);
     }
 }

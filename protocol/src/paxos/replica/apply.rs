@@ -39,6 +39,7 @@ impl Replica {
         self.route(outputs, effects);
         self.serve_reads(effects);
         self.take_snapshot(effects);
+        self.serve_levels(effects);
         self.trim();
         self.tell_leader(effects);
         let ready = self.ledger.is_busy() || !self.backlog.is_empty();

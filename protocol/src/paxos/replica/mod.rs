@@ -2,11 +2,12 @@
 //!
 //! [`acceptor`] answers candidates and leaders, [`learner`] fetches what is chosen from others and hands it out,
 //! [`apply`] runs the ledger in slices, [`snapshot`] bounds the log, [`reads`] serves reads that the leader has confirmed,
-//! [`operator`] answers the command line.
+//! [`levels`] those at the other levels, [`operator`] answers the command line.
 
 mod acceptor;
 mod apply;
 mod learner;
+mod levels;
 mod operator;
 #[cfg(feature = "planted")]
 mod planted;
@@ -87,6 +88,7 @@ pub struct Replica {
     // What the leader was last told.
     told: Option<(Option<LogTime>, Option<Slot>)>,
     reads: reads::Reads,
+    levels: levels::Levels,
     // Of reads that it cannot serve any more.
     answers: Answers,
     #[cfg(feature = "planted")]
@@ -134,6 +136,7 @@ impl Replica {
             hint: Follow { leader: None, no_quorum: false },
             told: None,
             reads: reads::Reads::default(),
+            levels: levels::Levels::default(),
             answers: Answers::default(),
             #[cfg(feature = "planted")]
             captured: Vec::new(),
@@ -188,6 +191,7 @@ impl Replica {
             PaxosMessage::ChosenEntries(chosen) => self.on_chosen_entries(from.node, chosen, effects),
             PaxosMessage::FetchSnapshot(fetch) => self.on_fetch_snapshot(from.node, &fetch, effects),
             PaxosMessage::SnapshotPiece(piece) => self.on_snapshot_piece(from.node, &piece, effects),
+            PaxosMessage::Aged(aged) => self.on_aged(&aged),
             other => effects.trace("ignore_misdirected", || other.kind().to_owned()),
         }
     }
@@ -210,6 +214,7 @@ impl Replica {
             Call::Query(query) if !query.is_sound() => effects.reply(origin, Response::refused(Why::Malformed)),
             Call::Query(query) if self.serving.is_some() => self.on_query(origin, query),
             Call::Lookup(_) | Call::Query(_) => effects.reply(origin, self.not_leader()),
+            Call::ReplicaRead(read) => self.on_replica_read(origin, read, effects),
             _ => effects.reply(origin, Response::refused(Why::Malformed)),
         }
     }
@@ -262,7 +267,7 @@ impl Role for Replica {
 
     fn deadline(&self) -> Option<Time> {
         let catch_up = self.catch_up.as_ref().map(|catch_up| catch_up.retry);
-        catch_up.into_iter().chain(self.reads.deadline()).min()
+        catch_up.into_iter().chain(self.reads.deadline()).chain(self.levels.deadline()).min()
     }
 }
 

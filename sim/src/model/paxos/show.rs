@@ -126,6 +126,8 @@ fn show(message: &PaxosMessage) -> String {
         PaxosMessage::Refused(m) => format!("{}: {} was promised", m.ballot, m.promised),
         PaxosMessage::Missing(m) => format!("{} from {}", m.ballot, m.from),
         PaxosMessage::TakeOver(m) => format!("{}", m.ballot),
+        PaxosMessage::AskAge(m) => format!("at {}", m.asked.0),
+        PaxosMessage::Aged(m) => format!("at {}, {} chosen", m.question.asked.0, m.chosen),
         PaxosMessage::FetchChosen(m) => format!("from {}", m.from),
         PaxosMessage::FetchSnapshot(m) => format!("at {}", m.slot),
         PaxosMessage::SnapshotPiece(m) => format!("at {}", m.slot),
