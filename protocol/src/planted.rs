@@ -144,6 +144,10 @@ bugs! {
     RepliesForgotten = "replies-forgotten", Safety: "What a transaction has yielded is not kept (hazard A10).";
     LocksNotHeld = "locks-not-held", Safety: "Keys are let go when their group has voted.";
     WrittenAtPrepare = "written-at-prepare", Safety: "Keys are written when they are prepared.";
+    // Two-phase transfers.
+    PostedAfterExpiry = "posted-after-expiry", Safety: "A pending transfer is posted or voided after its time.";
+    ExpiredOnOneSide = "expired-on-one-side", Safety:
+        "The debit account's group ends a pending transfer whose time is over by itself.";
     SessionRevived = "session-revived", Safety: "An unknown session is registered again, silently (hazard S17).";
 }
 

@@ -31,6 +31,7 @@ pub mod model;
 pub mod operations;
 pub mod output;
 mod pages;
+mod pending;
 #[cfg(feature = "planted")]
 mod planted;
 mod posted;
@@ -70,6 +71,7 @@ use locks::{Lock, Locks};
 use model::{Account, Outcome, Transfer};
 use operations::{Operation, REPLIES_LIMIT, Reply, Scan};
 use output::Output;
+use pending::Pendings;
 use posted::PostedLog;
 use queue::{Queue, Wake};
 use records::{Coordinated, InDoubt};
@@ -166,6 +168,7 @@ pub struct Ledger {
     replies: Replies,
     ids: Ids,
     posted: PostedLog,
+    pendings: Pendings,
     flows: BTreeMap<u32, Flow>,
     queue: Queue,
     wake: Wake,
@@ -209,6 +212,7 @@ impl Ledger {
             replies: Replies::new(seed),
             ids: Ids::new(seed, parts),
             posted: PostedLog::new(),
+            pendings: Pendings::new(seed),
             flows: BTreeMap::new(),
             queue: Queue::new(seed, genesis.limits.waiting),
             wake: Wake::default(),
@@ -263,9 +267,9 @@ impl Ledger {
         &self.rows
     }
 
-    /// When, in log time, the first of the operations that wait expires.
+    /// When, in log time, the first of the operations that wait expires, or the first pending transfer.
     pub fn next_expiry(&self) -> Option<LogTime> {
-        self.queue.next_expiry()
+        self.queue.next_expiry().into_iter().chain(self.pendings.next_due()).min()
     }
 
     /// How many entries are wholly applied.

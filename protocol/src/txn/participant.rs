@@ -264,7 +264,8 @@ impl Serving {
             | TxnOutput::Begun { .. }
             | TxnOutput::Void { .. }
             | TxnOutput::Known { .. }
-            | TxnOutput::Decided { .. } => {}
+            | TxnOutput::Decided { .. }
+            | TxnOutput::Due(_) => {}
         }
     }
 

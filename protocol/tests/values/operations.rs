@@ -1,11 +1,13 @@
 //! Transactions, and what they yield.
 
+use drachma_protocol::ids::{AccountId, TransferId};
 use drachma_protocol::ledger::model::{Account, Balance};
 use drachma_protocol::ledger::operations::{
-    Action, Add, Answered, BalanceIs, Condition, Key, KeyIs, Operation, Put, Reply, Rows, Scan, Swap, Swapped,
-    Transaction, Value,
+    Action, Add, Answered, BalanceIs, Condition, Expire, Key, KeyIs, Operation, Pend, PostPending, Put, Reply, Rows,
+    Scan, Swap, Swapped, Transaction, Value, VoidPending,
 };
 use drachma_protocol::message::operator::Nothing;
+use drachma_protocol::time::Span;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -56,7 +58,18 @@ pub(crate) fn operation() -> impl Strategy<Value = Operation> {
         key().prop_map(Operation::Get),
         (key(), option::of(key()), u32s()).prop_map(|(from, to, limit)| Operation::Scan(Scan { from, to, limit })),
         account_id().prop_map(Operation::Read),
+        (transfer(), u64s()).prop_map(|(transfer, timeout)| Operation::Pend(Pend { transfer, timeout: Span(timeout) })),
+        (ending(), option::of(u128s())).prop_map(|((id, pending, debit, credit), amount)| {
+            Operation::Post(PostPending { id, pending, debit, credit, amount })
+        }),
+        ending().prop_map(|(id, pending, debit, credit)| Operation::Void(VoidPending { id, pending, debit, credit })),
+        account_id().prop_map(Operation::Close),
+        account_id().prop_map(Operation::Open),
     ]
+}
+
+fn ending() -> impl Strategy<Value = (TransferId, TransferId, AccountId, AccountId)> {
+    (transfer_id(), transfer_id(), account_id(), account_id())
 }
 
 /// One without faults of its own.
@@ -69,7 +82,12 @@ pub(crate) fn transaction() -> impl Strategy<Value = Transaction> {
 }
 
 pub(crate) fn action() -> impl Strategy<Value = Action> {
-    prop_oneof![transfer().prop_map(Action::from), transaction().prop_map(Action::from)]
+    let expire = ending().prop_map(|(id, pending, debit, credit)| Expire { id, pending, debit, credit });
+    prop_oneof![
+        transfer().prop_map(Action::from),
+        transaction().prop_map(Action::from),
+        expire.prop_map(Action::Expire)
+    ]
 }
 
 pub(crate) fn row() -> impl Strategy<Value = (Key, Value)> {

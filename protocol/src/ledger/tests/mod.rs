@@ -5,6 +5,7 @@ mod bounds;
 mod hazards;
 mod keys;
 mod operators;
+mod phases;
 mod random;
 mod rules;
 mod transactions;
