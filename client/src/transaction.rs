@@ -71,8 +71,13 @@ pub(crate) async fn transact(inner: &Inner, transaction: &Transaction, deadline:
 
 /// What a commit has yielded that says nothing: it is not kept anywhere, so a repeated request is answered without.
 fn plain(transaction: &Transaction, status: Status) -> Option<Vec<Reply>> {
-    let is_plain =
-        |operation: &Operation| matches!(operation, Operation::Transfer(_) | Operation::Put(_) | Operation::Delete(_));
+    let is_plain = |operation: &Operation| match operation {
+        Operation::Transfer(_) | Operation::Put(_) | Operation::Delete(_) => true,
+        Operation::Pend(_) | Operation::Post(_) | Operation::Void(_) => true,
+        Operation::Close(_) | Operation::Open(_) => true,
+        Operation::Append(_) | Operation::Add(_) | Operation::Swap(_) => false,
+        Operation::Get(_) | Operation::Scan(_) | Operation::Read(_) => false,
+    };
     let all = status == Status::Committed && transaction.operations.iter().all(is_plain);
     all.then(|| vec![Reply::Done(Nothing {}); transaction.operations.len()])
 }

@@ -9,8 +9,8 @@ use drachma_protocol::ledger::model::{
     Account, BATCH_LIMIT, Balance, CreateResult, ItemResult, NewAccount, Posted, Reason, Sides, Transfer,
 };
 use drachma_protocol::ledger::operations::{
-    Add, BalanceIs, Condition, KEY_LIMIT, KeyIs, OPERATIONS_LIMIT, Operation, Put, REPLIES_LIMIT, Reply, Rows, Scan,
-    Swap, Swapped, Transaction, VALUE_LIMIT,
+    Add, BalanceIs, Condition, KEY_LIMIT, KeyIs, OPERATIONS_LIMIT, Operation, Pend, PostPending, Put, REPLIES_LIMIT,
+    Reply, Rows, Scan, Swap, Swapped, Transaction, VALUE_LIMIT, VoidPending,
 };
 use drachma_protocol::message::client::{
     Call, CreatedDone, FenceCall, Found, GroupNodes, MapCall, MapDone, NodeAddress, QueryCall, QueryDone, ReadCall,
@@ -118,7 +118,7 @@ fn every_definition_is_the_codes() {
         Ballot, ReplicaStatus, NodeStatus, ActorStatus, Counter, AccountsPage, PostedPage, Posted, PostedDigest,
         LogPage, PendingPage, PendingRow, Attempt, Totals, LedgerTotals, OutcomesPage, Performance, KindPerformance,
         Transaction, KeyIs, BalanceIs, Balance, Put, Add, Swap, Scan, TransactionDone, Rows, Swapped, QueryCall,
-        QueryDone, Found, KeysCall, KeysPage, HandOverCall, HandOverDone,
+        QueryDone, Found, KeysCall, KeysPage, HandOverCall, HandOverDone, Pend, PostPending, VoidPending,
     );
     choices!(definitions, checked, owned, KINDS: Call, Response, Mode, OperatorCall, OperatorAnswer, Condition, Operation, Reply);
     choices!(definitions, checked, named, ALL: Caller, Refusal, CommandKind, Reason, CreateResult, Why, LeaderPhase, Sides, HandOverEnd);

@@ -10,7 +10,8 @@ use drachma_protocol::ledger::model::{
     Account, Balance, CreateResult, Flags, ItemResult, NewAccount, Outcome, Reason, Transfer, TransferResult,
 };
 use drachma_protocol::ledger::operations::{
-    Add, BalanceIs, Condition, Key, KeyIs, Operation, Put, Reply, Rows, Scan, Swap, Swapped, Transaction,
+    Add, BalanceIs, Condition, Key, KeyIs, Operation, Pend, PostPending, Put, Reply, Rows, Scan, Swap, Swapped,
+    Transaction, VoidPending,
 };
 use drachma_protocol::message::client::{
     Call, CreatedDone, FenceCall, Found, GroupNodes, MapCall, MapDone, NodeAddress, QueryCall, QueryDone, ReadCall,
@@ -159,6 +160,7 @@ fn text(text: &str) -> drachma_protocol::ledger::operations::Value {
 /// Every condition and every operation once.
 fn transaction() -> Transaction {
     let balance = |negative, magnitude| Balance { negative, magnitude };
+    let (debit, credit) = (AccountId(17), AccountId(4_211));
     let put = |name: &str, value: &str| Put { key: key(name), value: text(value) };
     Transaction {
         id: TransferId(0xabc),
@@ -178,8 +180,24 @@ fn transaction() -> Transaction {
             Operation::Get(key("state")),
             Operation::Scan(Scan { from: key("user/1"), to: Some(key("user/9")), limit: 10 }),
             Operation::Read(AccountId(17)),
+            Operation::Pend(Pend {
+                transfer: Transfer { id: TransferId(2), ..transfer() },
+                timeout: Span::from_millis(60_000),
+            }),
+            Operation::Post(PostPending { id: TransferId(3), pending: TransferId(1), debit, credit, amount: Some(5) }),
+            Operation::Void(VoidPending { id: TransferId(0), pending: TransferId(4), debit, credit }),
+            Operation::Close(AccountId(18)),
+            Operation::Open(AccountId(19)),
         ],
     }
+}
+
+/// What a client says that posts all of a pending transfer: the transaction and the posting share their id.
+fn posting() -> Transaction {
+    let transfer = transfer();
+    let (id, debit, credit) = (TransferId(5), transfer.debit, transfer.credit);
+    let post = PostPending { id, pending: transfer.id, debit, credit, amount: None };
+    Transaction { id, conditions: Vec::new(), operations: vec![Operation::Post(post)] }
 }
 
 fn results() -> Vec<Value> {
@@ -215,6 +233,7 @@ fn values() -> Vec<Value> {
         vectors.push(value("i64", &format!("{number}"), &number));
     }
     vectors.push(value("Transaction", "the body of Transaction and TransactOver", &transaction()));
+    vectors.push(value("Transaction", "the posting of a pending transfer", &posting()));
     vectors.extend(results());
     vectors
 }
@@ -419,7 +438,7 @@ fn refused() -> Vec<Value> {
         refuse::<MapCall>("MapCall", "a map for a record", "81a565706f636801"),
         refuse::<Call>("Call", "an unknown tag", "920890"),
         refuse::<Flags>("Flags", "an unknown flag", "10"),
-        refuse::<Outcome>("Outcome", "an unknown reason", "0e"),
+        refuse::<Outcome>("Outcome", "an unknown reason", "16"),
         refuse::<Key>("Key", "an empty key", "c400"),
         refuse::<i64>("i64", "-1 in two bytes", "d0ff"),
         refuse::<i64>("i64", "7 as a signed number", "d007"),

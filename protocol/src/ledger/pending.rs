@@ -86,7 +86,6 @@ pub(super) struct Pendings {
     due: BTreeSet<(LogTime, u64)>,
     /// What the open ones hold, by ledger: debits and credits, modulo 2^128.
     held: BTreeMap<u32, (u128, u128)>,
-    open: u64,
     sum: u128,
 }
 
@@ -98,7 +97,6 @@ impl Pendings {
             index: Table::new(seed, 64),
             due: BTreeSet::new(),
             held: BTreeMap::new(),
-            open: 0,
             sum: 0,
         }
     }
@@ -109,6 +107,7 @@ impl Pendings {
     }
 
     /// The rows from a position on.
+    #[cfg(test)]
     pub(super) fn from(&self, position: u64) -> impl Iterator<Item = &PendingRow> {
         self.rows.from(usize::try_from(position).unwrap_or(usize::MAX).min(self.rows.len()))
     }
@@ -116,11 +115,6 @@ impl Pendings {
     /// How many there ever were.
     pub(super) fn len(&self) -> u64 {
         self.rows.len() as u64
-    }
-
-    /// How many still hold their amount.
-    pub(super) fn open(&self) -> u64 {
-        self.open
     }
 
     /// What the open ones hold, by ledger: debits and credits, modulo 2^128.
@@ -158,7 +152,6 @@ impl Pendings {
         if pending.sides != Sides::Debit {
             add(credits);
         }
-        self.open = if up { self.open + 1 } else { self.open - 1 };
     }
 
     /// Changes a row; the sums and the index of what is due follow.
@@ -206,21 +199,25 @@ impl Ledger {
         self.pendings.get(txn).map(|row| row.pending)
     }
 
-    /// Whether the pending transfers that a transaction ends here can be ended: looked at when it votes, or is carried
+    /// Whether the pending transfers that a transaction begins or ends here can be begun or ended: looked at when it votes, or is carried
     /// out, with their locks free; what has voted yes is not asked again, since time goes on.
-    pub(super) fn check_endings(&self, transaction: &Transaction) -> Result<(), Reason> {
+    pub(super) fn check_pendings(&self, transaction: &Transaction) -> Result<(), Reason> {
         transaction.operations.iter().try_for_each(|operation| match operation {
             Operation::Post(post) => self.check_ending(post.named(), post.amount, self.time),
             Operation::Void(void) => self.check_ending(void.named(), None, self.time),
+            // The id is the debit account's group's to judge; whatever it says, there is one row.
+            Operation::Pend(pend) if self.pendings.get(TxnId::from(&pend.transfer)).is_some() => {
+                Err(Reason::IdConflict)
+            }
             _ => Ok(()),
         })
     }
 
-    /// As [`Ledger::check_endings`], of any action.
+    /// As [`Ledger::check_pendings`], of any action.
     pub(super) fn check_action(&self, action: &Action) -> Result<(), Reason> {
         match action {
             Action::Transfer(_) => Ok(()),
-            Action::Transaction(transaction) => self.check_endings(transaction),
+            Action::Transaction(transaction) => self.check_pendings(transaction),
             // That its time is over is why it comes.
             Action::Expire(expire) => self.check_ending(expire.named(), None, LogTime(0)),
         }
