@@ -7,11 +7,12 @@ use drachma_protocol::ids::{
     AccountId, Ballot, ClusterId, Epoch, GroupId, NodeId, ReplicaId, Session, SessionId, Slot, TransferId, TxnId,
 };
 use drachma_protocol::ledger::model::{
-    Account, Balance, CreateResult, Flags, ItemResult, NewAccount, Outcome, Reason, Transfer, TransferResult,
+    Account, Balance, CreateResult, Flags, ItemResult, NewAccount, Outcome, PendingState, PendingTransfer, Reason,
+    Sides, Transfer, TransferResult,
 };
 use drachma_protocol::ledger::operations::{
-    Add, BalanceIs, Condition, Key, KeyIs, Operation, Pend, PostPending, Put, Reply, Rows, Scan, Swap, Swapped,
-    Transaction, VoidPending,
+    Add, BalanceIs, Condition, Key, KeyIs, List, ListOf, Listed, ListedRows, Operation, Pend, PostPending, Put, Reply,
+    Rows, Scan, Swap, Swapped, Transaction, VoidPending,
 };
 use drachma_protocol::message::client::{
     Call, CreatedDone, FenceCall, Found, GroupNodes, MapCall, MapDone, NodeAddress, QueryCall, QueryDone, ReadCall,
@@ -23,7 +24,7 @@ use drachma_protocol::message::operator::{
     HandOverCall, HandOverDone, HandOverEnd, Nothing, OperatorAnswer, OperatorCall,
 };
 use drachma_protocol::placement::map::{AccountRange, Mode, ShardMap};
-use drachma_protocol::time::Span;
+use drachma_protocol::time::{LogTime, Span};
 use drachma_protocol::wire::codec::{Decode, Encode, from_slice, to_vec};
 use drachma_protocol::wire::frame::{self, Kind};
 use rmp::Marker;
@@ -261,6 +262,27 @@ fn query() -> Call {
     Call::Query(QueryCall { operations, confirmed: true, deadline: Span::from_millis(2000), epoch: Epoch(1) })
 }
 
+/// A pending transfer of which a part was posted.
+fn pending() -> PendingTransfer {
+    PendingTransfer {
+        transfer: transfer(),
+        sides: Sides::Debit,
+        made_at: LogTime(5_000_000),
+        timeout: Span::from_millis(60_000),
+        state: PendingState::Posted,
+        ended_at: LogTime(9_000_000),
+        posted: 100,
+    }
+}
+
+/// The second page of an account's postings, the newest first.
+fn list() -> Call {
+    let of = ListOf::Account(AccountId(17));
+    let list = List { of, newest: true, since: LogTime(0), until: None, from: Some(41), limit: 100 };
+    let (operations, deadline) = (vec![Operation::List(list)], Span::from_millis(2000));
+    Call::Query(QueryCall { operations, confirmed: true, deadline, epoch: Epoch(1) })
+}
+
 /// Every kind of reply.
 fn replies() -> Vec<Reply> {
     let rows = vec![(key("user/7"), text("Ada"))];
@@ -273,6 +295,7 @@ fn replies() -> Vec<Reply> {
         Reply::Number(-7),
         Reply::Length(8),
         Reply::Swapped(Swapped { left: Some(text("x")), right: None }),
+        Reply::Listed(Listed { rows: ListedRows::Pending(vec![pending()]), next: Some(7) }),
     ]
 }
 
@@ -295,6 +318,7 @@ fn requests() -> Vec<Value> {
         ("a transfer across groups", 1, command(CommandKind::Transact, None, 1, to_vec(&vec![transfer()]))),
         ("a transaction over groups", 1, command(CommandKind::TransactOver, None, 1, to_vec(&transaction()))),
         ("a read of keys", 1, query()),
+        ("a page of an account's postings", 1, list()),
         ("a new account", 1, command(CommandKind::CreateAccounts, Some(session()), 1, to_vec(&vec![account]))),
         ("read an account", 2, Call::Read(ReadCall { account: AccountId(4_211), deadline, epoch: Epoch(1) })),
         ("fence an id", 1, Call::Fence(FenceCall { txn, deadline })),

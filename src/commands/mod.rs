@@ -10,6 +10,7 @@ mod context;
 pub mod db;
 pub mod keys;
 pub mod leader;
+pub mod lists;
 pub mod log;
 pub mod lookup;
 pub mod node;

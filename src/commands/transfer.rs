@@ -1,41 +1,72 @@
-//! `drachma transfer`.
+//! `drachma transfer`, `transfer post` and `transfer void`; `transfer list` is in `lists`.
 
 use drachma_client::{Answer, Status};
-use drachma_protocol::ids::TransferId;
+use drachma_protocol::ids::{AccountId, TransferId};
 use drachma_protocol::ledger::model::Transfer;
+use drachma_protocol::ledger::operations::{Operation, Pend, PostPending, Transaction, VoidPending};
+use drachma_protocol::time::Span;
 
-use super::Context;
-use crate::cli::TransferArgs;
-use crate::exit::{Exit, Outcome};
+use super::{Context, lists, txn};
+use crate::cli::{PostArgs, TransferArgs, TransferCommand, VoidArgs};
+use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{self, Cell};
 
 const HEADERS: [&str; 5] = ["id", "outcome", "reason", "replayed", "attempts"];
 
-/// Moves money, exactly once under its id.
+/// Moves money, or reserves it, or ends what is reserved: exactly once under its id.
 ///
 /// # Errors
 /// If standard output fails. The exit status is 1 if it was rejected, 3 if its outcome is not known; then the line that
 /// settles it is printed.
 pub async fn transfer(context: &Context, args: TransferArgs) -> Outcome {
-    let id = match args.id {
-        Some(id) => id,
-        None => TransferId(crate::id::fresh()?),
+    match args.command {
+        None => make(context, args).await,
+        Some(TransferCommand::Post(args)) => {
+            let PostArgs { pending, debit, credit, amount, id } = args;
+            let id = txn::id(id)?;
+            let post = PostPending { id, pending, debit, credit, amount };
+            alone(context, id, debit, Operation::Post(post)).await
+        }
+        Some(TransferCommand::List(args)) => lists::transfers(context, args).await,
+        Some(TransferCommand::Void(args)) => {
+            let VoidArgs { pending, debit, credit, id } = args;
+            let id = txn::id(id)?;
+            alone(context, id, debit, Operation::Void(VoidPending { id, pending, debit, credit })).await
+        }
+    }
+}
+
+async fn make(context: &Context, args: TransferArgs) -> Outcome {
+    let (Some(debit), Some(credit), Some(amount)) = (args.debit, args.credit, args.amount) else {
+        return Err(Failure::usage("a transfer has a debit account, a credit account and an amount"));
     };
-    let transfer = Transfer {
-        id,
-        debit: args.debit,
-        credit: args.credit,
-        amount: args.amount,
-        ledger: args.ledger,
-        code: args.code,
-        ..Transfer::default()
-    };
+    let id = txn::id(args.id)?;
+    let (ledger, code) = (args.ledger, args.code);
+    let transfer = Transfer { id, debit, credit, amount, ledger, code, ..Transfer::default() };
+    if args.pending {
+        let timeout =
+            args.expires.map_or(Span(0), |timeout| Span(u64::try_from(timeout.as_micros()).unwrap_or(u64::MAX)));
+        return alone(context, id, debit, Operation::Pend(Pend { transfer, timeout })).await;
+    }
     let answer = context.client.transfer(transfer, Some(context.timeout)).await;
-    let (row, exit) = row(id, &answer);
+    told(context, id, debit, &answer)
+}
+
+/// Nothing but this, under its own id.
+async fn alone(context: &Context, id: TransferId, debit: AccountId, operation: Operation) -> Outcome {
+    let transaction = Transaction { id, conditions: Vec::new(), operations: vec![operation] };
+    let done = txn::carry_out(context, &transaction).await?;
+    let answer = Answer { status: done.status, replayed: done.replayed, attempts: done.attempts };
+    told(context, id, debit, &answer)
+}
+
+/// Says what became of it, and how to settle what is not known.
+pub(super) fn told(context: &Context, id: TransferId, first: AccountId, answer: &Answer) -> Outcome {
+    let (row, exit) = row(id, answer);
     output::print(context.format, &HEADERS, &[row])?;
     if exit == Exit::Unavailable {
         eprintln!("whether it took effect is not known; this tells, and settles it:");
-        eprintln!("  drachma lookup {id} --at {} --fence", args.debit);
+        eprintln!("  drachma lookup {id} --at {first} --fence");
     }
     Ok(exit)
 }

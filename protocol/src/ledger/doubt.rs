@@ -142,7 +142,8 @@ impl Effect {
 
     /// Whether a closed account refuses it: everything but a release.
     fn needs_open(&self) -> bool {
-        [self.debit, self.credit].iter().any(|side| side.grows > 0 || side.posts > 0)
+        let credit = if is_planted(Bug::ClosedForDebitsOnly) { &Change::default() } else { &self.credit };
+        [&self.debit, credit].iter().any(|side| side.grows > 0 || side.posts > 0)
     }
 
     /// Under "debits must not exceed credits".

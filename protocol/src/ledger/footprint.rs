@@ -170,6 +170,7 @@ impl Ledger {
             Operation::Scan(scan) if self.owns(&scan.from) => needs.others.push(Lock::Range(scan.clone())),
             Operation::Scan(_) => needs.elsewhere = true,
             Operation::Read(account) => self.need_read(*account, needs)?,
+            Operation::List(_) => needs.elsewhere = true, // No transaction has one.
         }
         Ok(())
     }
@@ -242,7 +243,7 @@ impl Ledger {
                 Whereabouts::Nowhere => {}
             }
         }
-        if here {
+        if here && !is_planted(Bug::PendingUnlocked) {
             needs.others.push(lock);
         }
         Ok(())

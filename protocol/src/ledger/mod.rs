@@ -25,7 +25,9 @@ mod doubt;
 mod execution;
 mod footprint;
 mod ids;
+mod index;
 mod keys;
+mod lists;
 mod locks;
 pub mod model;
 pub mod operations;
@@ -66,7 +68,9 @@ use accounts::{Accounts, Place, Whereabouts};
 use apply::Work;
 use doubt::Doubts;
 use ids::Ids;
+use index::Index;
 use keys::Keys;
+use lists::BalanceLog;
 use locks::{Lock, Locks};
 use model::{Account, Outcome, Transfer};
 use operations::{Operation, REPLIES_LIMIT, Reply, Scan};
@@ -169,6 +173,8 @@ pub struct Ledger {
     ids: Ids,
     posted: PostedLog,
     pendings: Pendings,
+    balances: BalanceLog,
+    index: Index,
     flows: BTreeMap<u32, Flow>,
     queue: Queue,
     wake: Wake,
@@ -213,6 +219,8 @@ impl Ledger {
             ids: Ids::new(seed, parts),
             posted: PostedLog::new(),
             pendings: Pendings::new(seed),
+            balances: BalanceLog::new(),
+            index: Index::new(seed, parts),
             flows: BTreeMap::new(),
             queue: Queue::new(seed, genesis.limits.waiting),
             wake: Wake::default(),
@@ -344,6 +352,11 @@ impl Ledger {
                         Found { reply: Reply::Done(Nothing {}), version: Slot(0) }
                     }
                     Whereabouts::Elsewhere => return QueryState::Moved,
+                },
+                Operation::List(list) => match list.of.account().map(|account| self.accounts.whereabouts(account)) {
+                    Some(Whereabouts::Elsewhere) => return QueryState::Moved,
+                    Some(Whereabouts::Here(place)) if self.is_in_doubt(place) => return QueryState::InDoubt,
+                    _ => Found { reply: Reply::Listed(self.list(list)), version: self.applied },
                 },
                 Operation::Get(key) | Operation::Scan(Scan { from: key, .. }) if self.owns(key) => {
                     return QueryState::InDoubt;

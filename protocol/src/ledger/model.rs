@@ -236,6 +236,26 @@ pub struct PendingTransfer {
 }
 wire_struct!(PendingTransfer { transfer, sides, made_at, timeout, state, ended_at, posted });
 
+/// What an account held after a change.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct BalancesAt {
+    /// The account.
+    pub account: AccountId,
+    /// The transfer that was posted, reserved or released.
+    pub transfer: TransferId,
+    /// The group's log time.
+    pub at: LogTime,
+    /// Reserved by then.
+    pub debits_pending: u128,
+    /// Gone out by then.
+    pub debits_posted: u128,
+    /// Announced by then.
+    pub credits_pending: u128,
+    /// Come in by then.
+    pub credits_posted: u128,
+}
+wire_struct!(BalancesAt { account, transfer, at, debits_pending, debits_posted, credits_pending, credits_posted });
+
 /// Which accounts of a transfer a group owns.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Sides {

@@ -15,8 +15,10 @@ use crate::message::operator::Nothing;
 use crate::placement::map::ShardMap;
 use crate::wire::codec::{Decode, DecodeError, Encode, Reader, encode_bin, to_vec, wire_enum, wire_struct};
 
+mod lists;
 mod phases;
 
+pub use lists::{LIST_LIMIT, List, ListOf, Listed, ListedRows};
 pub(crate) use phases::Named;
 pub use phases::{Expire, Pend, PostPending, VoidPending};
 
@@ -245,10 +247,12 @@ pub enum Operation {
     Close(AccountId),
     /// Opens an account that is closed.
     Open(AccountId),
+    /// Reads a page of what one group has. In queries only. Yields `Listed`.
+    List(List),
 }
 wire_enum!(Operation {
     1 => Transfer, 2 => Put, 3 => Delete, 4 => Append, 5 => Add, 6 => Swap, 7 => Get, 8 => Scan, 9 => Read,
-    10 => Pend, 11 => Post, 12 => Void, 13 => Close, 14 => Open,
+    10 => Pend, 11 => Post, 12 => Void, 13 => Close, 14 => Open, 15 => List,
 });
 
 /// A key and a value for it.
@@ -317,8 +321,12 @@ pub enum Reply {
     Length(u64),
     /// What two keys held.
     Swapped(Swapped),
+    /// A page of a list.
+    Listed(Listed),
 }
-wire_enum!(Reply { 1 => Done, 2 => Value, 3 => Account, 4 => Rows, 5 => Number, 6 => Length, 7 => Swapped });
+wire_enum!(Reply {
+    1 => Done, 2 => Value, 3 => Account, 4 => Rows, 5 => Number, 6 => Length, 7 => Swapped, 8 => Listed,
+});
 
 impl Reply {
     /// About how many bytes it has.
@@ -329,6 +337,7 @@ impl Reply {
             Reply::Rows(rows) => rows.rows.iter().map(|(key, value)| ROW_BYTES + key.0.len() + value.0.len()).sum(),
             Reply::Swapped(swapped) => of(&swapped.left) + of(&swapped.right),
             Reply::Account(_) => 64,
+            Reply::Listed(listed) => ROW_BYTES * listed.rows.len(),
             Reply::Done(_) | Reply::Number(_) | Reply::Length(_) => 0,
         };
         content + 8
@@ -414,6 +423,7 @@ impl Operation {
             Operation::Read(account) | Operation::Close(account) | Operation::Open(account) => {
                 [Some(Subject::Account(*account)), None]
             }
+            Operation::List(list) => [list.of.account().map(Subject::Account), None],
         }
     }
 
@@ -449,7 +459,7 @@ impl Operation {
 
     /// Whether it changes anything.
     pub fn writes(&self) -> bool {
-        !matches!(self, Operation::Get(_) | Operation::Scan(_) | Operation::Read(_))
+        !matches!(self, Operation::Get(_) | Operation::Scan(_) | Operation::Read(_) | Operation::List(_))
     }
 
     /// Whether a reply can be the answer to it.
@@ -477,6 +487,17 @@ impl Operation {
 }
 
 impl Transaction {
+    /// These operations, to take effect together. A pending transfer, or the end of one, alone has the transaction's id;
+    /// several together have one that is made from all of them, so that the same chain is the same transaction.
+    pub fn of_chain(operations: Vec<Operation>) -> Transaction {
+        let id = match &operations[..] {
+            [one] if one.pending().is_some() => one.named().map(|named| named.id),
+            _ => None,
+        };
+        let id = id.unwrap_or_else(|| TransferId(xxhash_rust::xxh3::xxh3_128(&to_vec(&operations))));
+        Transaction { id, conditions: Vec::new(), operations }
+    }
+
     /// Everything that it is about, in the order in which it is written.
     pub fn subjects(&self) -> impl Iterator<Item = Subject<'_>> {
         let conditions = self.conditions.iter().map(Condition::subject);
@@ -542,7 +563,7 @@ impl Transaction {
             Operation::Add(add) => add.key.0.len(),
             Operation::Swap(swap) => swap.left.0.len() + swap.right.0.len(),
             Operation::Scan(scan) => scan.from.0.len() + scan.to.as_ref().map_or(0, |to| to.0.len()),
-            Operation::Read(_) | Operation::Close(_) | Operation::Open(_) => 20,
+            Operation::Read(_) | Operation::Close(_) | Operation::Open(_) | Operation::List(_) => 20,
         });
         conditions.chain(operations).map(|bytes| bytes + 16).sum()
     }
@@ -579,6 +600,7 @@ impl Transaction {
                     return Some("pending transfers with ids of their own");
                 }
                 Operation::Close(account) | Operation::Open(account) => switched.push(*account),
+                Operation::List(_) => return Some("no lists: they are read by queries"),
                 _ => {}
             }
         }

@@ -132,6 +132,7 @@ impl Ledger {
         }
         sum.add(self.posted.sum());
         sum.add(self.pendings.sum());
+        sum.add(self.balances.sum());
         sum.add(self.keys.sum());
         sum.add(self.replies.sum());
         self.sessions.digest(&mut sum);

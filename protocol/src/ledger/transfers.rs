@@ -5,6 +5,7 @@ use super::accounts::{NO_TRANSFER, Place, Whereabouts};
 use super::doubt::{Ahead, Effect, Effects, Fit, Rank};
 use super::execution::sides;
 use super::footprint::{Footprint, Spot};
+use super::index::Of;
 use super::locks::Lock;
 use super::model::{Account, Flags, ItemResult, Outcome, Posted, Reason, Sides, Transfer, TransferResult};
 use super::operations::Reply;
@@ -259,6 +260,28 @@ impl Ledger {
         }
         let posted = Posted { transfer: *transfer, sides: *sides, posted_at: self.time };
         self.posted.push(PostedRow { posted, before_debit, before_credit }, *digest);
+        self.index_posting(position, post);
+    }
+
+    /// Enters a posting into the lists that it belongs to, and into the histories of its accounts.
+    fn index_posting(&mut self, position: u64, post: &Post) {
+        let Transfer { id, debit, credit, code, user_data_128, user_data_64, user_data_32, .. } = post.transfer;
+        for (place, account) in [(post.debit, debit), (post.credit, credit)] {
+            if let Some(place) = place {
+                self.index.push(Of::Account(account), position);
+                self.note_balances(place, id);
+            }
+        }
+        self.index.push(Of::Code(code), position);
+        if user_data_128 > 0 {
+            self.index.push(Of::Data128(user_data_128), position);
+        }
+        if user_data_64 > 0 {
+            self.index.push(Of::Data64(user_data_64), position);
+        }
+        if user_data_32 > 0 {
+            self.index.push(Of::Data32(user_data_32), position);
+        }
     }
 
     /// Puts an operation into the queue, which has a place.

@@ -395,7 +395,7 @@ impl Replay {
                 }
                 Operation::Transfer(_) | Operation::Get(_) | Operation::Scan(_) | Operation::Read(_) => Vec::new(),
                 Operation::Pend(_) | Operation::Post(_) | Operation::Void(_) => Vec::new(),
-                Operation::Close(_) | Operation::Open(_) => Vec::new(),
+                Operation::Close(_) | Operation::Open(_) | Operation::List(_) => Vec::new(),
             };
             for (key, value) in values {
                 if !self.owns(key) {

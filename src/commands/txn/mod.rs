@@ -175,6 +175,7 @@ fn verb(operation: &Operation) -> &'static str {
         Operation::Void(_) => "void",
         Operation::Close(_) => "close",
         Operation::Open(_) => "open",
+        Operation::List(_) => "list",
     }
 }
 

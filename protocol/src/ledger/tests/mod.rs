@@ -4,6 +4,7 @@ mod batches;
 mod bounds;
 mod hazards;
 mod keys;
+mod lists;
 mod operators;
 mod phases;
 mod random;
