@@ -272,6 +272,12 @@ pub enum AccountCommand {
         /// Which
         id: AccountId,
     },
+    /// Close an account: it takes no transfers any more, and what is pending there can only be voided
+    Close(SwitchArgs),
+    /// Open an account that is closed
+    Open(SwitchArgs),
+    /// Show an account's balances after each change, if it was created with `--history`
+    History(HistoryArgs),
     /// List the accounts, as the leaders have applied them
     List {
         /// The shards' reserved accounts, too
@@ -295,6 +301,26 @@ pub struct CreateArgs {
     /// Which way the balance is limited
     #[arg(long, value_enum, default_value_t)]
     pub rule: Rule,
+    /// Keep a history of balances
+    #[arg(long)]
+    pub history: bool,
+    /// Create them closed
+    #[arg(long)]
+    pub closed: bool,
+}
+
+/// `drachma account close` and `drachma account open`.
+#[derive(Args, Clone, Debug)]
+pub struct SwitchArgs {
+    /// Which account
+    pub account: AccountId,
+    /// The id of the closing or opening, 1 to 32 hexadecimal digits: sent again under the same id, it takes effect once
+    /// [default: a new one]
+    #[arg(long)]
+    pub id: Option<TransferId>,
+    /// How consistent
+    #[command(flatten)]
+    pub at: LevelArgs,
 }
 
 /// Which way an account's balance is limited.
@@ -341,13 +367,20 @@ pub struct BalanceArgs {
 
 /// `drachma transfer`.
 #[derive(Args, Clone, Debug)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct TransferArgs {
+    /// Nothing makes a transfer
+    #[command(subcommand)]
+    pub command: Option<TransferCommand>,
     /// The account that it comes from
-    pub debit: AccountId,
+    #[arg(required = true)]
+    pub debit: Option<AccountId>,
     /// The account that it goes to
-    pub credit: AccountId,
+    #[arg(required = true)]
+    pub credit: Option<AccountId>,
     /// How much
-    pub amount: u128,
+    #[arg(required = true)]
+    pub amount: Option<u128>,
     /// The transfer's id, 1 to 32 hexadecimal digits: sent again under the same id, it takes effect once
     /// [default: a new one]
     #[arg(long)]
@@ -358,6 +391,119 @@ pub struct TransferArgs {
     /// Your own classification
     #[arg(long, default_value_t = 1)]
     pub code: u16,
+    /// Only reserve the amount; `transfer post` or `transfer void` ends it
+    #[arg(long)]
+    pub pending: bool,
+    /// How long it may stay pending, such as `30s`; then it is voided by itself [default: for ever]
+    #[arg(long, value_parser = duration, requires = "pending")]
+    pub expires: Option<Duration>,
+    /// How consistent
+    #[command(flatten)]
+    pub at: LevelArgs,
+}
+
+/// What ends a pending transfer.
+#[derive(Clone, Debug, Subcommand)]
+pub enum TransferCommand {
+    /// Post a pending transfer, all of it or a part; the rest is released
+    Post(PostArgs),
+    /// Release a pending transfer
+    Void(VoidArgs),
+    /// List what was posted to an account, with a code or with user data, or what is pending at an account
+    List(ListArgs),
+}
+
+/// `drachma transfer list`.
+#[derive(Args, Clone, Copy, Debug)]
+#[command(group = clap::ArgGroup::new("of").required(true))]
+pub struct ListArgs {
+    /// What was posted to this account
+    #[arg(long, group = "of")]
+    pub account: Option<AccountId>,
+    /// What was posted with this code
+    #[arg(long, group = "of")]
+    pub code: Option<u16>,
+    /// What was posted with these 128 bits of user data
+    #[arg(long, group = "of")]
+    pub user_data_128: Option<u128>,
+    /// What was posted with these 64 bits of user data
+    #[arg(long, group = "of")]
+    pub user_data_64: Option<u64>,
+    /// What was posted with these 32 bits of user data
+    #[arg(long, group = "of")]
+    pub user_data_32: Option<u32>,
+    /// The pending transfers of this account, ended or not
+    #[arg(long, group = "of")]
+    pub pending: Option<AccountId>,
+    /// Which page
+    #[command(flatten)]
+    pub page: ListPage,
+}
+
+/// A page of a list.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct ListPage {
+    /// The newest first
+    #[arg(long)]
+    pub newest: bool,
+    /// From this log time of the group on, in microseconds
+    #[arg(long, value_name = "US", default_value_t = 0)]
+    pub since: u64,
+    /// Up to before this log time of the group, in microseconds
+    #[arg(long, value_name = "US")]
+    pub until: Option<u64>,
+    /// Where to go on, as the page before says; for lists of one account
+    #[arg(long)]
+    pub from: Option<u64>,
+    /// At most so many rows
+    #[arg(long, default_value_t = 100)]
+    pub limit: u32,
+}
+
+/// `drachma account history`.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct HistoryArgs {
+    /// Which account
+    pub account: AccountId,
+    /// Which page
+    #[command(flatten)]
+    pub page: ListPage,
+}
+
+/// `drachma transfer post`.
+#[derive(Args, Clone, Debug)]
+pub struct PostArgs {
+    /// The pending transfer's id
+    pub pending: TransferId,
+    /// The account that it comes from
+    pub debit: AccountId,
+    /// The account that it goes to
+    pub credit: AccountId,
+    /// How much of it [default: all]
+    #[arg(long)]
+    pub amount: Option<u128>,
+    /// The id of the posting, 1 to 32 hexadecimal digits: sent again under the same id, it takes effect once
+    /// [default: a new one]
+    #[arg(long)]
+    pub id: Option<TransferId>,
+    /// How consistent
+    #[command(flatten)]
+    pub at: LevelArgs,
+}
+
+/// `drachma transfer void`.
+#[derive(Args, Clone, Debug)]
+pub struct VoidArgs {
+    /// The pending transfer's id
+    pub pending: TransferId,
+    /// The account that it comes from
+    pub debit: AccountId,
+    /// The account that it goes to
+    pub credit: AccountId,
+    /// The id of the voiding, 1 to 32 hexadecimal digits: sent again under the same id, it takes effect once
+    /// [default: a new one]
+    #[arg(long)]
+    pub id: Option<TransferId>,
     /// How consistent
     #[command(flatten)]
     pub at: LevelArgs,
@@ -815,6 +961,15 @@ mod tests {
             "account list --all",
             "balance 5 --level QUORUM",
             "transfer 1 2 3 --id ab --level ryw",
+            "transfer 1 2 3 --pending --expires 30s",
+            "transfer post ab 1 2 --amount 5 --id 7",
+            "transfer void ab 1 2",
+            "transfer list --account 7 --newest --limit 10 --from 5",
+            "transfer list --user-data-64 9 --since 5 --until 10",
+            "account create 5 --rule none --history",
+            "account close 5 --id 7",
+            "account open 5",
+            "account history 5 --newest",
             "lookup ab --at 1 --fence",
             "lookup ab --key a/b",
             "get a --level quorum --hex",
@@ -845,12 +1000,23 @@ mod tests {
             let words = std::iter::once("drachma").chain(line.split(' '));
             assert!(Cli::try_parse_from(words.clone()).is_ok(), "{line}: {:?}", Cli::try_parse_from(words).err());
         }
-        for line in
-            ["", "node", "node --id x", "stop", "transfer 1 2 -3", "transfer 1 2", "ping --timeout 5", "frobnicate"]
-                .into_iter()
-                .chain(["lookup ab", "lookup ab --at 1 --key a", "get", "put a", "add a b", "mput a", "swap a", "txn"])
-                .chain(["scan a --limit 0", "scan a --limit 1025", "cas a", "cas a b c d", "put a b --id x"])
-                .chain(WRONG_FOR_THE_SIMULATOR)
+        for line in [
+            "",
+            "node",
+            "node --id x",
+            "stop",
+            "transfer 1 2 -3",
+            "transfer 1 2",
+            "transfer 1 2 3 --expires 5s",
+            "transfer list",
+            "transfer list --code 1 --account 2",
+            "ping --timeout 5",
+            "frobnicate",
+        ]
+        .into_iter()
+        .chain(["lookup ab", "lookup ab --at 1 --key a", "get", "put a", "add a b", "mput a", "swap a", "txn"])
+        .chain(["scan a --limit 0", "scan a --limit 1025", "cas a", "cas a b c d", "put a b --id x"])
+        .chain(WRONG_FOR_THE_SIMULATOR)
         {
             let words = std::iter::once("drachma").chain(line.split(' '));
             assert_eq!(Cli::try_parse_from(words).map(|_| ()).unwrap_err().exit_code(), 2, "{line}");

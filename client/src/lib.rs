@@ -27,6 +27,7 @@
 
 mod backoff;
 mod batch;
+mod chain;
 mod connection;
 mod level;
 mod link;
@@ -44,11 +45,15 @@ use std::time::Duration;
 
 use drachma_protocol::ids::{AccountId, ClusterId, Epoch, GroupId, NodeId, Slot, TxnId};
 use drachma_protocol::ledger::model::{Account, CreateResult, NewAccount, Outcome, Reason, Transfer};
-use drachma_protocol::ledger::operations::{Operation, Reply, Transaction};
+use drachma_protocol::ledger::operations::{
+    List, Listed, Operation, Pend, PostPending, Reply, Transaction, VoidPending,
+};
 use drachma_protocol::message::client::{Call, FenceCall, MapCall, MapDone, ReadCall, Request, Response};
 use drachma_protocol::message::hello::Hello;
 use drachma_protocol::message::operator::{OperatorAnswer, OperatorCall};
 use tokio::time::{Instant, sleep, timeout};
+
+pub use crate::chain::Linked;
 
 use crate::backoff::Backoff;
 use crate::connection::{SendError, Trouble};
@@ -225,6 +230,38 @@ impl Client {
         batch::transfers(&self.inner, transfers, self.until(deadline)).await
     }
 
+    /// Transfers of one or two phases, some of which are linked, at once: one answer each, in their order.
+    ///
+    /// A chain (all members with `linked`, and the first one without it that follows) takes effect as a whole or not at
+    /// all, by its net effect. If it is rejected, one of its members is told the reason, and the others
+    /// `LinkedEventFailed`. Without asking anybody each member is told `LinkedEventChainOpen` where the batch ends before
+    /// its chain does, and a chain is rejected with `TooLarge` if it has more members than a transaction may have
+    /// operations, and with `IdConflict` if it has an id twice.
+    pub async fn linked(&self, batch: &[Linked], deadline: Option<Duration>) -> Vec<Answer> {
+        chain::linked(&self.inner, batch, self.until(deadline)).await
+    }
+
+    /// Reserves money, exactly once under the transfer's id: it is posted by [`Client::post`], or released by
+    /// [`Client::void`], or when its time is over.
+    pub async fn pend(&self, pend: Pend, deadline: Option<Duration>) -> Answer {
+        self.alone(Operation::Pend(pend), deadline).await
+    }
+
+    /// Posts a pending transfer, whole or in part, exactly once under the posting's id.
+    pub async fn post(&self, post: PostPending, deadline: Option<Duration>) -> Answer {
+        self.alone(Operation::Post(post), deadline).await
+    }
+
+    /// Releases a pending transfer, exactly once under the voiding's id.
+    pub async fn void(&self, void: VoidPending, deadline: Option<Duration>) -> Answer {
+        self.alone(Operation::Void(void), deadline).await
+    }
+
+    async fn alone(&self, operation: Operation, deadline: Option<Duration>) -> Answer {
+        let answers = self.linked(&[Linked { operation, linked: false }], deadline).await;
+        answers[0]
+    }
+
     /// Carries out a transaction over accounts and keys of any groups, exactly once under its id: all of it, or nothing.
     ///
     /// One that is larger than a frame is answered `Rejected(TooLarge)` without asking anybody, one whose first account
@@ -245,6 +282,15 @@ impl Client {
     /// with `no_such_account` if such an account had to be read together with what is in doubt.
     pub async fn query(&self, operations: &[Operation], deadline: Option<Duration>) -> Result<Vec<Reply>, Status> {
         transaction::query(&self.inner, operations, self.until(deadline)).await
+    }
+
+    /// A page of what a group has, linearizably: of an account's list, ask the group that owns it. Waits while something
+    /// is in doubt at the account.
+    ///
+    /// # Errors
+    /// `Unavailable` or `Unknown`.
+    pub async fn list(&self, group: GroupId, list: List, deadline: Option<Duration>) -> Result<Listed, Status> {
+        transaction::list(&self.inner, group, list, self.until(deadline)).await
     }
 
     /// Reads an account, linearizably.

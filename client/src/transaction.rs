@@ -14,8 +14,8 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use drachma_protocol::ids::{Epoch, GroupId, TransferId};
 use drachma_protocol::ledger::model::{Outcome, Reason, TransferResult};
-use drachma_protocol::ledger::operations::{Operation, Reply, Transaction};
-use drachma_protocol::message::client::{Call, Found, QueryCall, Response, TransactionDone, Why};
+use drachma_protocol::ledger::operations::{List, Listed, Operation, Reply, Transaction};
+use drachma_protocol::message::client::{Call, Found, QueryCall, QueryDone, Response, TransactionDone, Why};
 use drachma_protocol::message::command::{ClientCommand, CommandKind};
 use drachma_protocol::message::operator::Nothing;
 use drachma_protocol::placement::map::ShardMap;
@@ -71,8 +71,13 @@ pub(crate) async fn transact(inner: &Inner, transaction: &Transaction, deadline:
 
 /// What a commit has yielded that says nothing: it is not kept anywhere, so a repeated request is answered without.
 pub(crate) fn plain(transaction: &Transaction, status: Status) -> Option<Vec<Reply>> {
-    let is_plain =
-        |operation: &Operation| matches!(operation, Operation::Transfer(_) | Operation::Put(_) | Operation::Delete(_));
+    let is_plain = |operation: &Operation| match operation {
+        Operation::Transfer(_) | Operation::Put(_) | Operation::Delete(_) => true,
+        Operation::Pend(_) | Operation::Post(_) | Operation::Void(_) => true,
+        Operation::Close(_) | Operation::Open(_) => true,
+        Operation::Append(_) | Operation::Add(_) | Operation::Swap(_) => false,
+        Operation::Get(_) | Operation::Scan(_) | Operation::Read(_) | Operation::List(_) => false,
+    };
     let all = status == Status::Committed && transaction.operations.iter().all(is_plain);
     all.then(|| vec![Reply::Done(Nothing {}); transaction.operations.len()])
 }
@@ -193,6 +198,34 @@ async fn ask(
             Heard::Answer(_) => wrong_answer(&mut pursuit, group),
             Heard::Refused(Why::Moved) => return Ok(None),
             Heard::Refused(Why::Malformed) => return Err(Status::Unknown),
+            Heard::Refused(_) => pursuit.again(false),
+            Heard::Over => return Err(pursuit.status()),
+        }
+    }
+}
+
+/// A page of a list of one group.
+pub(crate) async fn list(
+    inner: &Inner,
+    group: GroupId,
+    list: List,
+    deadline: Option<Instant>,
+) -> Result<Listed, Status> {
+    let epoch = inner.router.map().0.map.epoch;
+    let mut pursuit = Pursuit::new(&inner.router, group, BTreeSet::from([group]), deadline);
+    let operations = vec![Operation::List(list)];
+    let call = |deadline| Call::Query(QueryCall { operations: operations.clone(), confirmed: true, deadline, epoch });
+    loop {
+        match pursuit.answer(&call).await {
+            Heard::Answer(Response::Queried(QueryDone { found: None, .. })) => pursuit.again(false),
+            Heard::Answer(Response::Queried(QueryDone { found: Some(found), .. })) => {
+                match <[Found; 1]>::try_from(found) {
+                    Ok([Found { reply: Reply::Listed(listed), .. }]) => return Ok(listed),
+                    _ => wrong_answer(&mut pursuit, group),
+                }
+            }
+            Heard::Answer(_) => wrong_answer(&mut pursuit, group),
+            Heard::Refused(Why::Moved | Why::Malformed) => return Err(Status::Unknown),
             Heard::Refused(_) => pursuit.again(false),
             Heard::Over => return Err(pursuit.status()),
         }

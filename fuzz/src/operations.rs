@@ -3,10 +3,11 @@
 use drachma_protocol::ids::{AccountId, TransferId, TxnId};
 use drachma_protocol::ledger::model::Balance;
 use drachma_protocol::ledger::operations::{
-    Action, Add, Answered, BalanceIs, Condition, Key, KeyIs, Operation, Put, Reply, Rows, Scan, Swap, Swapped,
-    Transaction, Value,
+    Action, Add, Answered, BalanceIs, Condition, Key, KeyIs, Operation, Pend, PostPending, Put, Reply, Rows, Scan,
+    Swap, Swapped, Transaction, Value, VoidPending,
 };
 use drachma_protocol::message::operator::Nothing;
+use drachma_protocol::time::Span;
 
 use crate::draw::Draw;
 use crate::values::shard_map;
@@ -45,7 +46,7 @@ impl Draw<'_> {
     }
 
     pub(crate) fn operation(&mut self) -> Operation {
-        match self.below(10) {
+        match self.below(14) {
             0 | 1 => {
                 let mut transfer = self.transfer();
                 if self.once_in(2) {
@@ -63,8 +64,27 @@ impl Draw<'_> {
                 let (from, to) = (self.key(), self.once_in(2).then(|| self.key()));
                 Operation::Scan(Scan { from, to, limit: u32::from(self.below(4)) })
             }
-            _ => Operation::Read(AccountId(u128::from(self.below(14)))),
+            9 => Operation::Read(AccountId(u128::from(self.below(14)))),
+            10 => Operation::Pend(Pend { transfer: self.transfer(), timeout: Span(u64::from(self.below(4)) * 500) }),
+            11 => {
+                let (id, VoidPending { pending, debit, credit, .. }) = (self.own_id(), self.ending());
+                let amount = self.once_in(2).then(|| u128::from(self.below(9)));
+                Operation::Post(PostPending { id, pending, debit, credit, amount })
+            }
+            12 => Operation::Void(self.ending()),
+            _ if self.once_in(2) => Operation::Close(AccountId(u128::from(self.below(14)))),
+            _ => Operation::Open(AccountId(u128::from(self.below(14)))),
         }
+    }
+
+    fn own_id(&mut self) -> TransferId {
+        TransferId(u128::from(self.below(8)))
+    }
+
+    /// The end of a transfer as [`Input::transfer`] draws it.
+    fn ending(&mut self) -> VoidPending {
+        let (id, transfer) = (self.own_id(), self.transfer());
+        VoidPending { id, pending: transfer.id, debit: transfer.debit, credit: transfer.credit }
     }
 
     /// One that may have faults of its own.

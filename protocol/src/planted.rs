@@ -159,6 +159,17 @@ bugs! {
     AgeUnconfirmed = "age-unconfirmed", Safety:
         "A leader tells how far the group is without a quorum round (hazard A3).";
     AllOnMajority = "all-on-majority", Safety: "What is to be on every replica is answered when a majority has it.";
+    // Two-phase transfers.
+    PostedAfterExpiry = "posted-after-expiry", Safety: "A pending transfer is posted or voided after its time.";
+    RestHeld = "rest-held", Crash: "What a posting in part leaves over stays reserved.";
+    VoidedTwice = "voided-twice", Crash: "What was voided can be ended once more.";
+    PendingUnlocked = "pending-unlocked", Crash: "Whoever ends a pending transfer does not lock it.";
+    ChainInPart = "chain-in-part", Safety: "Of a chain only the first transfer is posted.";
+    ClosedForDebitsOnly = "closed-for-debits-only", Safety: "A closed account takes credits.";
+    ExpiryNotTold = "expiry-not-told", Liveness:
+        "The coordinator is not told that the time of a pending transfer is over.";
+    ExpiredOnOneSide = "expired-on-one-side", Safety:
+        "The debit account's group ends a pending transfer whose time is over by itself.";
     SessionRevived = "session-revived", Safety: "An unknown session is registered again, silently (hazard S17).";
 }
 

@@ -178,6 +178,7 @@ pub const EVENTS: &[&str] = &[
     "coordinator_ignored",
     "deposed",
     "election_failed",
+    "expires",
     "follow",
     "foreign",
     "given_up",

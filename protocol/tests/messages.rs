@@ -6,11 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use drachma_protocol::ids::{Attempt, Ballot, Session, TxnId};
 use drachma_protocol::ledger::model::{
-    Account, BATCH_LIMIT, Balance, CreateResult, ItemResult, NewAccount, Posted, Reason, Sides, Transfer,
+    Account, BATCH_LIMIT, Balance, BalancesAt, CreateResult, ItemResult, NewAccount, PendingState, PendingTransfer,
+    Posted, Reason, Sides, Transfer,
 };
 use drachma_protocol::ledger::operations::{
-    Add, BalanceIs, Condition, KEY_LIMIT, KeyIs, OPERATIONS_LIMIT, Operation, Put, REPLIES_LIMIT, Reply, Rows, Scan,
-    Swap, Swapped, Transaction, VALUE_LIMIT,
+    Add, BalanceIs, Condition, KEY_LIMIT, KeyIs, List, ListOf, Listed, ListedRows, OPERATIONS_LIMIT, Operation, Pend,
+    PostPending, Put, REPLIES_LIMIT, Reply, Rows, Scan, Swap, Swapped, Transaction, VALUE_LIMIT, VoidPending,
 };
 use drachma_protocol::message::client::{
     Call, CreatedDone, FenceCall, Found, GroupNodes, MapCall, MapDone, NodeAddress, QueryCall, QueryDone, ReadCall,
@@ -123,10 +124,11 @@ fn every_definition_is_the_codes() {
         LogPage, PendingPage, PendingRow, Attempt, Totals, LedgerTotals, OutcomesPage, Performance, KindPerformance,
         Transaction, KeyIs, BalanceIs, Balance, Put, Add, Swap, Scan, TransactionDone, Rows, Swapped, QueryCall,
         QueryDone, Found, KeysCall, KeysPage, HandOverCall, HandOverDone, WriteCall, WriteDone, PositionCall,
-        PositionDone, ReplicaReadCall, ReplicaReadDone, TokenBody, GroupSlot,
+        PositionDone, ReplicaReadCall, ReplicaReadDone, TokenBody, GroupSlot, Pend, PostPending, VoidPending, List,
+        Listed, PendingTransfer, BalancesAt,
     );
-    choices!(definitions, checked, owned, KINDS: Call, Response, Mode, OperatorCall, OperatorAnswer, Condition, Operation, Reply, WriteResult);
-    choices!(definitions, checked, named, ALL: Caller, Refusal, CommandKind, Reason, CreateResult, Why, LeaderPhase, Sides, HandOverEnd, Level);
+    choices!(definitions, checked, owned, KINDS: Call, Response, Mode, OperatorCall, OperatorAnswer, Condition, Operation, Reply, WriteResult, ListOf, ListedRows);
+    choices!(definitions, checked, named, ALL: Caller, Refusal, CommandKind, Reason, CreateResult, Why, LeaderPhase, Sides, HandOverEnd, Level, PendingState);
     // These two are encoded by hand; the vectors have each of their values.
     let results = [("Committed", 0), ("Retry", 64), ("Moved", 65), ("Unavailable", 66), ("Unknown", 67)];
     assert_eq!(cases(&definitions["TransferResult"]), owned(&results));

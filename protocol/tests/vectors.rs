@@ -7,10 +7,12 @@ use drachma_protocol::ids::{
     AccountId, Ballot, ClusterId, Epoch, GroupId, NodeId, ReplicaId, Session, SessionId, Slot, TransferId, TxnId,
 };
 use drachma_protocol::ledger::model::{
-    Account, Balance, CreateResult, Flags, ItemResult, NewAccount, Outcome, Reason, Transfer, TransferResult,
+    Account, Balance, CreateResult, Flags, ItemResult, NewAccount, Outcome, PendingState, PendingTransfer, Reason,
+    Sides, Transfer, TransferResult,
 };
 use drachma_protocol::ledger::operations::{
-    Add, BalanceIs, Condition, Key, KeyIs, Operation, Put, Reply, Rows, Scan, Swap, Swapped, Transaction,
+    Add, BalanceIs, Condition, Key, KeyIs, List, ListOf, Listed, ListedRows, Operation, Pend, PostPending, Put, Reply,
+    Rows, Scan, Swap, Swapped, Transaction, VoidPending,
 };
 use drachma_protocol::message::client::{
     Call, CreatedDone, FenceCall, Found, GroupNodes, MapCall, MapDone, NodeAddress, QueryCall, QueryDone, ReadCall,
@@ -25,7 +27,7 @@ use drachma_protocol::message::operator::{
     HandOverCall, HandOverDone, HandOverEnd, Nothing, OperatorAnswer, OperatorCall,
 };
 use drachma_protocol::placement::map::{AccountRange, Mode, ShardMap};
-use drachma_protocol::time::Span;
+use drachma_protocol::time::{LogTime, Span};
 use drachma_protocol::wire::codec::{Decode, Encode, from_slice, to_vec};
 use drachma_protocol::wire::frame::{self, Kind};
 use rmp::Marker;
@@ -162,6 +164,7 @@ fn text(text: &str) -> drachma_protocol::ledger::operations::Value {
 /// Every condition and every operation once.
 fn transaction() -> Transaction {
     let balance = |negative, magnitude| Balance { negative, magnitude };
+    let (debit, credit) = (AccountId(17), AccountId(4_211));
     let put = |name: &str, value: &str| Put { key: key(name), value: text(value) };
     Transaction {
         id: TransferId(0xabc),
@@ -181,8 +184,24 @@ fn transaction() -> Transaction {
             Operation::Get(key("state")),
             Operation::Scan(Scan { from: key("user/1"), to: Some(key("user/9")), limit: 10 }),
             Operation::Read(AccountId(17)),
+            Operation::Pend(Pend {
+                transfer: Transfer { id: TransferId(2), ..transfer() },
+                timeout: Span::from_millis(60_000),
+            }),
+            Operation::Post(PostPending { id: TransferId(3), pending: TransferId(1), debit, credit, amount: Some(5) }),
+            Operation::Void(VoidPending { id: TransferId(0), pending: TransferId(4), debit, credit }),
+            Operation::Close(AccountId(18)),
+            Operation::Open(AccountId(19)),
         ],
     }
+}
+
+/// What a client says that posts all of a pending transfer: the transaction and the posting share their id.
+fn posting() -> Transaction {
+    let transfer = transfer();
+    let (id, debit, credit) = (TransferId(5), transfer.debit, transfer.credit);
+    let post = PostPending { id, pending: transfer.id, debit, credit, amount: None };
+    Transaction { id, conditions: Vec::new(), operations: vec![Operation::Post(post)] }
 }
 
 fn results() -> Vec<Value> {
@@ -218,6 +237,7 @@ fn values() -> Vec<Value> {
         vectors.push(value("i64", &format!("{number}"), &number));
     }
     vectors.push(value("Transaction", "the body of Transaction and TransactOver", &transaction()));
+    vectors.push(value("Transaction", "the posting of a pending transfer", &posting()));
     vectors.extend(results());
     vectors
 }
@@ -245,6 +265,27 @@ fn query() -> Call {
     Call::Query(QueryCall { operations, confirmed: true, deadline: Span::from_millis(2000), epoch: Epoch(1) })
 }
 
+/// A pending transfer of which a part was posted.
+fn pending() -> PendingTransfer {
+    PendingTransfer {
+        transfer: transfer(),
+        sides: Sides::Debit,
+        made_at: LogTime(5_000_000),
+        timeout: Span::from_millis(60_000),
+        state: PendingState::Posted,
+        ended_at: LogTime(9_000_000),
+        posted: 100,
+    }
+}
+
+/// The second page of an account's postings, the newest first.
+fn list() -> Call {
+    let of = ListOf::Account(AccountId(17));
+    let list = List { of, newest: true, since: LogTime(0), until: None, from: Some(41), limit: 100 };
+    let (operations, deadline) = (vec![Operation::List(list)], Span::from_millis(2000));
+    Call::Query(QueryCall { operations, confirmed: true, deadline, epoch: Epoch(1) })
+}
+
 /// Every kind of reply.
 fn replies() -> Vec<Reply> {
     let rows = vec![(key("user/7"), text("Ada"))];
@@ -257,6 +298,7 @@ fn replies() -> Vec<Reply> {
         Reply::Number(-7),
         Reply::Length(8),
         Reply::Swapped(Swapped { left: Some(text("x")), right: None }),
+        Reply::Listed(Listed { rows: ListedRows::Pending(vec![pending()]), next: Some(7) }),
     ]
 }
 
@@ -300,6 +342,7 @@ fn requests() -> Vec<Value> {
         ("a transfer across groups", 1, command(CommandKind::Transact, None, 1, to_vec(&vec![transfer()]))),
         ("a transaction over groups", 1, command(CommandKind::TransactOver, None, 1, to_vec(&transaction()))),
         ("a read of keys", 1, query()),
+        ("a page of an account's postings", 1, list()),
         ("a new account", 1, command(CommandKind::CreateAccounts, Some(session()), 1, to_vec(&vec![account]))),
         ("read an account", 2, Call::Read(ReadCall { account: AccountId(4_211), deadline, epoch: Epoch(1) })),
         ("fence an id", 1, Call::Fence(FenceCall { txn, deadline })),
@@ -458,7 +501,7 @@ fn refused() -> Vec<Value> {
         refuse::<MapCall>("MapCall", "a map for a record", "81a565706f636801"),
         refuse::<Call>("Call", "an unknown tag", "920890"),
         refuse::<Flags>("Flags", "an unknown flag", "10"),
-        refuse::<Outcome>("Outcome", "an unknown reason", "0e"),
+        refuse::<Outcome>("Outcome", "an unknown reason", "16"),
         refuse::<Key>("Key", "an empty key", "c400"),
         refuse::<i64>("i64", "-1 in two bytes", "d0ff"),
         refuse::<i64>("i64", "7 as a signed number", "d007"),

@@ -9,6 +9,7 @@ use drachma_protocol::ids::NodeId;
 use drachma_protocol::rng::Rng;
 
 use crate::client::ClientOptions;
+use crate::client::vault::LONGEST_TIMEOUT;
 use crate::clock::{Drift, HOUR};
 use crate::disk::Crash;
 use crate::draw::{between, exponential, permille, pick, shuffle};
@@ -375,9 +376,14 @@ impl Swarm {
         let request = self.clients.deadline + self.clients.timeout * nodes;
         let pause = (8 * self.shape.inquire_after.0).max(16 * self.shape.resend.0);
         let sync = 1_000 * self.disk.mean_sync;
-        late + sync + election + 2 * (request + pause) + 1_000_000
+        // What is pending ends by itself, once it has had its time and its coordinator was told again.
+        let expiry = if self.clients.vault > 0 { 2 * LONGEST_TIMEOUT + TOLD_AGAIN } else { 0 };
+        late + sync + election + expiry + 2 * (request + pause) + 1_000_000
     }
 }
+
+/// After so long at most a coordinator is told again that a pending transfer's time is over, and a try of its own ends.
+const TOLD_AGAIN: u64 = 10_000_000;
 
 /// Drawn beside the stream: seeds of before are what they were, but for this.
 fn moves(rng: &Rng) -> Option<u64> {

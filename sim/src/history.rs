@@ -222,6 +222,8 @@ pub struct History {
     pub transfers: BTreeMap<TxnId, TransferRecord>,
     /// Transactions, by id and first account.
     pub transactions: BTreeMap<TxnId, TransactionRecord>,
+    /// Transactions over the accounts of the vault, likewise.
+    pub vault: BTreeMap<TxnId, TransactionRecord>,
     /// In the order of their ends.
     pub queries: Vec<QueryRecord>,
     /// In the order of their answers; those of snapshots are among them.
@@ -266,16 +268,27 @@ impl History {
         assert!(self.transactions.insert(txn, record).is_none(), "every transaction has an id of its own");
     }
 
+    /// As [`History::transact`], of one over the accounts of the vault.
+    pub fn transact_in_vault(&mut self, now: u64, txn: TxnId, transaction: &Transaction, coordinated: bool) {
+        let (transaction, answers, settled) = (transaction.clone(), Vec::new(), Vec::new());
+        let record = TransactionRecord { transaction, coordinated, invoked: now, answers, settled };
+        assert!(self.vault.insert(txn, record).is_none(), "every transaction has an id of its own");
+    }
+
+    fn transaction(&mut self, txn: TxnId) -> Option<&mut TransactionRecord> {
+        self.transactions.get_mut(&txn).or_else(|| self.vault.get_mut(&txn))
+    }
+
     /// A final answer to a transaction came.
     pub fn answer_transaction(&mut self, txn: TxnId, answer: TransactionAnswer) {
-        if let Some(record) = self.transactions.get_mut(&txn) {
+        if let Some(record) = self.transaction(txn) {
             record.answers.push(answer);
         }
     }
 
     /// The outcome of a transaction was told without its content.
     pub fn settle_transaction(&mut self, now: u64, txn: TxnId, outcome: Outcome) {
-        if let Some(record) = self.transactions.get_mut(&txn) {
+        if let Some(record) = self.transaction(txn) {
             record.settled.push((now, outcome));
         }
     }

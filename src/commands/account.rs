@@ -1,11 +1,12 @@
-//! `drachma account`: create, show, list.
+//! `drachma account`: create, show, list, close, open.
 
 use drachma_protocol::ids::{AccountId, GroupId};
 use drachma_protocol::ledger::model::{Account, CreateResult, Flags, NewAccount};
+use drachma_protocol::ledger::operations::Operation;
 use drachma_protocol::message::operator::{AccountsCall, OperatorAnswer, OperatorCall};
 
-use super::{Context, balance, context::unexpected, transfer};
-use crate::cli::{AccountCommand, CreateArgs, Rule};
+use super::{Context, balance, context::unexpected, lists, transfer, txn};
+use crate::cli::{AccountCommand, CreateArgs, Rule, SwitchArgs};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{self, Cell};
 
@@ -32,6 +33,9 @@ pub async fn account(context: &Context, command: &AccountCommand) -> Outcome {
         AccountCommand::Create(args) => create(context, args).await,
         AccountCommand::Show { id } => show(context, *id).await,
         AccountCommand::List { all } => list(context, *all).await,
+        AccountCommand::History(args) => lists::history(context, *args).await,
+        AccountCommand::Close(args) => switch(context, args, Operation::Close(args.account)).await,
+        AccountCommand::Open(args) => switch(context, args, Operation::Open(args.account)).await,
     }
 }
 
@@ -42,6 +46,9 @@ async fn create(context: &Context, args: &CreateArgs) -> Outcome {
         Rule::CreditsMustNotExceedDebits => Flags::CREDITS_MUST_NOT_EXCEED_DEBITS,
         Rule::None => Flags::NONE,
     };
+    let also = [(args.history, Flags::HISTORY), (args.closed, Flags::CLOSED)];
+    let also = also.into_iter().filter(|(wanted, _)| *wanted);
+    let flags = also.fold(flags, |flags, (_, flag)| flags.with(flag));
     let new = |id: &AccountId| NewAccount { id: *id, ledger: args.ledger, code: args.code, flags };
     let accounts: Vec<NewAccount> = args.ids.iter().map(new).collect();
     let results = context.client.create_accounts(&accounts, Some(context.timeout)).await;
@@ -61,6 +68,11 @@ async fn create(context: &Context, args: &CreateArgs) -> Outcome {
     }
     output::print(context.format, &["account", "result"], &rows)?;
     Ok(exit)
+}
+
+/// Closes or opens an account. Exit status 1 if that is rejected, 3 if its outcome is not known or the level not met.
+async fn switch(context: &Context, args: &SwitchArgs, operation: Operation) -> Outcome {
+    transfer::alone(context, &args.at, txn::id(args.id)?, args.account, operation).await
 }
 
 /// Exit status 1 if there is no such account, 3 if it cannot be read in time.

@@ -11,6 +11,7 @@ pub mod db;
 pub mod keys;
 pub mod leader;
 pub mod level;
+pub mod lists;
 pub mod log;
 pub mod lookup;
 pub mod node;

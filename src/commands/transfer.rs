@@ -1,49 +1,94 @@
-//! `drachma transfer`.
+//! `drachma transfer`, `transfer post` and `transfer void`; `transfer list` is in `lists`.
 
-use drachma_client::{Answer, Status};
-use drachma_protocol::ids::TransferId;
+use drachma_client::{Answer, Leveled, Status};
+use drachma_protocol::ids::{AccountId, TransferId};
 use drachma_protocol::ledger::model::Transfer;
+use drachma_protocol::ledger::operations::{Operation, Pend, PostPending, Transaction, VoidPending};
+use drachma_protocol::time::Span;
 
-use super::Context;
 use super::level::Requests;
-use crate::cli::TransferArgs;
-use crate::exit::{Exit, Outcome};
+use super::{Context, lists, txn};
+use crate::cli::{LevelArgs, PostArgs, TransferArgs, TransferCommand, VoidArgs};
+use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{self, Cell};
 
 const HEADERS: [&str; 5] = ["id", "outcome", "reason", "replayed", "attempts"];
 
-/// Moves money, exactly once under its id.
+/// Moves money, or reserves it, or ends what is reserved: exactly once under its id.
 ///
 /// # Errors
 /// If standard output fails. The exit status is 1 if it was rejected, 3 if its outcome is not known; then the line that
 /// settles it is printed. It is 3, too, if the level was not met.
 pub async fn transfer(context: &Context, args: &TransferArgs) -> Outcome {
+    match &args.command {
+        None => make(context, args).await,
+        Some(TransferCommand::Post(args)) => {
+            let PostArgs { pending, debit, credit, amount, id, at } = args;
+            let id = txn::id(*id)?;
+            let post = PostPending { id, pending: *pending, debit: *debit, credit: *credit, amount: *amount };
+            alone(context, at, id, *debit, Operation::Post(post)).await
+        }
+        Some(TransferCommand::List(args)) => lists::transfers(context, *args).await,
+        Some(TransferCommand::Void(args)) => {
+            let VoidArgs { pending, debit, credit, id, at } = args;
+            let id = txn::id(*id)?;
+            let void = VoidPending { id, pending: *pending, debit: *debit, credit: *credit };
+            alone(context, at, id, *debit, Operation::Void(void)).await
+        }
+    }
+}
+
+async fn make(context: &Context, args: &TransferArgs) -> Outcome {
+    let (Some(debit), Some(credit), Some(amount)) = (args.debit, args.credit, args.amount) else {
+        return Err(Failure::usage("a transfer has a debit account, a credit account and an amount"));
+    };
+    let id = txn::id(args.id)?;
+    let (ledger, code) = (args.ledger, args.code);
+    let transfer = Transfer { id, debit, credit, amount, ledger, code, ..Transfer::default() };
+    if args.pending {
+        let timeout =
+            args.expires.map_or(Span(0), |timeout| Span(u64::try_from(timeout.as_micros()).unwrap_or(u64::MAX)));
+        return alone(context, &args.at, id, debit, Operation::Pend(Pend { transfer, timeout })).await;
+    }
     let requests = Requests::open(context, &args.at)?;
-    let id = match args.id {
-        Some(id) => id,
-        None => TransferId(crate::id::fresh()?),
-    };
-    let transfer = Transfer {
-        id,
-        debit: args.debit,
-        credit: args.credit,
-        amount: args.amount,
-        ledger: args.ledger,
-        code: args.code,
-        ..Transfer::default()
-    };
     let done = requests.transfer(transfer).await?;
+    told(context, &requests, id, debit, &done)
+}
+
+/// Nothing but this, under its own id. `first`: the account that the id belongs to.
+pub(super) async fn alone(
+    context: &Context,
+    at: &LevelArgs,
+    id: TransferId,
+    first: AccountId,
+    operation: Operation,
+) -> Outcome {
+    let requests = Requests::open(context, at)?;
+    let transaction = Transaction { id, conditions: Vec::new(), operations: vec![operation] };
+    let Leveled { answer: done, level_met } = txn::carry_out(&requests, &transaction).await?;
+    let answer = Answer { status: done.status, replayed: done.replayed, attempts: done.attempts };
+    told(context, &requests, id, first, &Leveled { answer, level_met })
+}
+
+/// Says what became of it, and how to settle what is not known.
+fn told(
+    context: &Context,
+    requests: &Requests<'_>,
+    id: TransferId,
+    first: AccountId,
+    done: &Leveled<Answer>,
+) -> Outcome {
     let (mut row, exit) = row(id, &done.answer);
     let mut headers = HEADERS.to_vec();
     requests.add_met(done.level_met, &mut headers, &mut row);
     output::print(context.format, &headers, &[row])?;
     if exit == Exit::Unavailable {
         eprintln!("whether it took effect is not known; this tells, and settles it:");
-        eprintln!("  drachma lookup {id} --at {} --fence", args.debit);
+        eprintln!("  drachma lookup {id} --at {first} --fence");
     }
     if exit == Exit::Done && done.answer.status == Status::Accepted {
         eprintln!("accepted is no outcome; this tells what became of it:");
-        eprintln!("  drachma lookup {id} --at {}", args.debit);
+        eprintln!("  drachma lookup {id} --at {first}");
     }
     Ok(requests.exit(exit, done.level_met))
 }

@@ -4,8 +4,8 @@
 //! every in-doubt debit and counts no in-doubt credit; `high` the reverse. An operation that `low` allows succeeds at
 //! once, whatever becomes of the transactions in doubt; one that `high` does not allow is rejected at once; anything
 //! between waits (hazard S3). Totals that might overflow are treated alike: what is granted can always be applied
-//! (hazard S4). The user's own pending amounts count as taken and never as received, in both.
-
+//! (hazard S4). The user's own pending amounts count as taken and never as received, in both; a posting or the release of
+//! a pending amount that is itself in doubt gives back what it may give back in `high` only.
 //!
 //! A transaction that reads an account locks it: what is read is read where nothing is in doubt, and no effect is
 //! granted there before the transaction has ended (hazard S2). Others may read it meanwhile.
@@ -33,29 +33,138 @@ pub(super) struct Rank {
 }
 wire_struct!(Rank { age, txn });
 
+const HELD: &str = "what is let go was held";
+
+/// What an operation does to one side of an account.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Change {
+    /// What it adds to posted and pending together.
+    pub(super) grows: u128,
+    /// What it adds to posted.
+    pub(super) posts: u128,
+    /// What it takes off posted and pending together: of a pending amount, what is not posted.
+    pub(super) frees: u128,
+}
+wire_struct!(Change { grows, posts, frees });
+
+impl Change {
+    /// Of a transfer that is posted at once.
+    pub(super) fn of(amount: u128) -> Change {
+        Change { grows: amount, posts: amount, frees: 0 }
+    }
+
+    fn is_none(&self) -> bool {
+        *self == Change::default()
+    }
+
+    /// Both together; nothing if a sum does not fit.
+    pub(super) fn and(self, other: Change) -> Option<Change> {
+        Some(Change {
+            grows: self.grows.checked_add(other.grows)?,
+            posts: self.posts.checked_add(other.posts)?,
+            frees: self.frees.checked_add(other.frees)?,
+        })
+    }
+}
+
+/// What is left of an operation under one limit, when its own amounts are offset. Each sum over all that is in doubt
+/// fits, because the totals have room for it; the two gifts together need not.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+struct Net {
+    /// What it takes of the room.
+    takes: u128,
+    /// What it gives by a release on the limited side.
+    frees: u128,
+    /// What it gives by a posting on the other side.
+    grants: u128,
+}
+
+impl Net {
+    /// `limited` is the side that may not grow beyond what is posted on the other.
+    fn of(limited: &Change, other: &Change) -> Net {
+        let after_frees = limited.grows.saturating_sub(limited.frees);
+        Net {
+            takes: after_frees.saturating_sub(other.posts),
+            frees: limited.frees.saturating_sub(limited.grows),
+            grants: other.posts.saturating_sub(after_frees),
+        }
+    }
+
+    /// Both together; nothing if a sum does not fit.
+    fn and(self, other: Net) -> Option<Net> {
+        Some(Net {
+            takes: self.takes.checked_add(other.takes)?,
+            frees: self.frees.checked_add(other.frees)?,
+            grants: self.grants.checked_add(other.grants)?,
+        })
+    }
+
+    fn add(&mut self, other: Net) {
+        *self = self.and(other).expect("the totals have room for all that is in doubt");
+    }
+
+    fn sub(&mut self, other: Net) {
+        self.takes = self.takes.checked_sub(other.takes).expect(HELD);
+        self.frees = self.frees.checked_sub(other.frees).expect(HELD);
+        self.grants = self.grants.checked_sub(other.grants).expect(HELD);
+    }
+
+    fn gives(&self) -> u128 {
+        self.frees.saturating_add(self.grants)
+    }
+}
+
 /// The effect of an operation on one account.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct Effect {
     /// The account.
     pub(super) place: Place,
     /// What goes out.
-    pub(super) debit: u128,
+    pub(super) debit: Change,
     /// What comes in.
-    pub(super) credit: u128,
+    pub(super) credit: Change,
     /// It is read.
     pub(super) read: bool,
+    /// It is closed or opened: nothing else may be in doubt.
+    pub(super) switched: bool,
 }
-wire_struct!(Effect { place, debit, credit, read });
+wire_struct!(Effect { place, debit, credit, read, switched });
 
 impl Effect {
-    /// Whether it changes the account.
-    pub(super) fn writes(&self) -> bool {
-        self.debit > 0 || self.credit > 0
+    /// A debit that is posted at once.
+    pub(super) fn debit(place: Place, amount: u128) -> Effect {
+        Effect { place, debit: Change::of(amount), ..Effect::default() }
     }
 
-    /// The net effect: what goes out, or what comes in.
-    fn net(&self) -> (u128, u128) {
-        (self.debit.saturating_sub(self.credit), self.credit.saturating_sub(self.debit))
+    /// A credit that is posted at once.
+    pub(super) fn credit(place: Place, amount: u128) -> Effect {
+        Effect { place, credit: Change::of(amount), ..Effect::default() }
+    }
+
+    /// Whether it changes the account.
+    pub(super) fn writes(&self) -> bool {
+        self.switched || !self.debit.is_none() || !self.credit.is_none()
+    }
+
+    /// Whether it is granted only where nothing is in doubt.
+    fn is_quiet(&self) -> bool {
+        self.read || self.switched
+    }
+
+    /// Whether a closed account refuses it: everything but a release.
+    fn needs_open(&self) -> bool {
+        let credit = if is_planted(Bug::ClosedForDebitsOnly) { &Change::default() } else { &self.credit };
+        [&self.debit, credit].iter().any(|side| side.grows > 0 || side.posts > 0)
+    }
+
+    /// Under "debits must not exceed credits".
+    fn debit_net(&self) -> Net {
+        Net::of(&self.debit, &self.credit)
+    }
+
+    /// Under "credits must not exceed debits".
+    fn credit_net(&self) -> Net {
+        Net::of(&self.credit, &self.debit)
     }
 }
 
@@ -72,6 +181,12 @@ impl Effects {
     /// The effects.
     pub(super) fn as_slice(&self) -> &[Effect] {
         &self.0
+    }
+
+    /// Those for which `first` holds, and the others.
+    pub(super) fn partition(self, first: impl Fn(&Effect) -> bool) -> (Effects, Effects) {
+        let (yes, no) = self.0.into_iter().partition(first);
+        (Effects(yes), Effects(no))
     }
 }
 
@@ -114,9 +229,9 @@ pub(super) enum Ahead {
 pub(super) struct Claim {
     /// How old it is.
     pub(super) rank: Rank,
-    /// What would go out, net.
+    /// What it would take of the room for debits.
     pub(super) debit: u128,
-    /// What would come in, net.
+    /// What it would take of the room for credits.
     pub(super) credit: u128,
 }
 
@@ -127,17 +242,18 @@ pub(super) struct Busy {
     // the former, a limit only for the latter.
     debits: u128,
     credits: u128,
-    net_debits: u128,
-    net_credits: u128,
+    debit_nets: Net,
+    credit_nets: Net,
     /// What is prepared here, the oldest first.
     prepared: BTreeSet<Rank>,
-    /// How many of it change the account, and how many read it.
+    /// How many of it change the account, read it, and close or open it.
     writers: usize,
     readers: usize,
+    switches: usize,
     /// What waits here, in the order of the queue.
     claims: BTreeMap<Turn, Claim>,
-    /// What waits here to read.
-    waiting_readers: BTreeSet<Rank>,
+    /// What waits here for a quiet moment: to read, to close or to open.
+    waiting_quiet: BTreeSet<Rank>,
 }
 
 impl Busy {
@@ -157,9 +273,10 @@ impl Busy {
         }
     }
 
-    /// Whether a read waits here that is older than `rank`: prepares may not go before it (hazard L4).
+    /// Whether something waits here for a quiet moment that is older than `rank`: prepares may not go before it
+    /// (hazard L4).
     fn older_read(&self, rank: Rank) -> bool {
-        self.waiting_readers.first().is_some_and(|oldest| *oldest < rank)
+        self.waiting_quiet.first().is_some_and(|oldest| *oldest < rank)
     }
 
     /// Whether everything prepared or waiting here is younger than `rank`, so that a prepare may wait for it. Prepares
@@ -199,8 +316,8 @@ impl Busy {
 fn room(account: &Account, busy: Option<&Busy>, effect: &Effect) -> Fit {
     let sums = busy.map_or((0, 0), |busy| (busy.debits, busy.credits));
     let sides = [
-        (account.debits_posted, account.debits_pending, effect.debit, sums.0),
-        (account.credits_posted, account.credits_pending, effect.credit, sums.1),
+        (account.debits_posted, account.debits_pending, effect.debit.grows, sums.0),
+        (account.credits_posted, account.credits_pending, effect.credit.grows, sums.1),
     ];
     let mut fit = Fit::Now;
     for (posted, pending, amount, in_doubt) in sides {
@@ -215,9 +332,9 @@ fn room(account: &Account, busy: Option<&Busy>, effect: &Effect) -> Fit {
 }
 
 /// Room under one limit: `amount` more on the limited side, whose total is `used`, against the other side's `granted`.
-/// `taken` and `coming` are in doubt on the limited and on the other side.
-fn margin(used: u128, granted: u128, taken: u128, coming: u128, amount: u128) -> Result<Option<u128>, ()> {
-    let (mut coming, mut granted, mut taken) = (coming, granted, taken);
+/// `doubt`: what is in doubt may take of that room, and may give.
+fn margin(used: u128, granted: u128, doubt: Net, amount: u128) -> Result<Option<u128>, ()> {
+    let (mut coming, mut granted, mut taken) = (doubt.gives(), granted, doubt.takes);
     if is_planted(Bug::RejectedAtLow) {
         coming = 0;
     } else if is_planted(Bug::CreditInDoubtSpent) {
@@ -235,13 +352,13 @@ fn margin(used: u128, granted: u128, taken: u128, coming: u128, amount: u128) ->
 
 /// Room under the account's rules.
 fn limit(account: &Account, busy: Option<&Busy>, effect: &Effect, ahead: Ahead) -> Fit {
-    let (debits, credits) = busy.map_or((0, 0), |busy| (busy.net_debits, busy.net_credits));
-    let (debit, credit) = effect.net();
+    let (debits, credits) = busy.map_or_else(Default::default, |busy| (busy.debit_nets, busy.credit_nets));
+    let (debit, credit) = (effect.debit_net().takes, effect.credit_net().takes);
     let used_debits = account.debits_posted.saturating_add(account.debits_pending);
     let used_credits = account.credits_posted.saturating_add(account.credits_pending);
     let mut fit = Fit::Now;
     if debit > 0 && account.flags.has(Flags::DEBITS_MUST_NOT_EXCEED_CREDITS) {
-        match margin(used_debits, account.credits_posted, debits, credits, debit) {
+        match margin(used_debits, account.credits_posted, debits, debit) {
             Err(()) => return Fit::Never(Reason::ExceedsCredits),
             Ok(None) => fit = Fit::Later,
             Ok(Some(spare)) => {
@@ -252,7 +369,7 @@ fn limit(account: &Account, busy: Option<&Busy>, effect: &Effect, ahead: Ahead) 
         }
     }
     if credit > 0 && account.flags.has(Flags::CREDITS_MUST_NOT_EXCEED_DEBITS) {
-        match margin(used_credits, account.debits_posted, credits, debits, credit) {
+        match margin(used_credits, account.debits_posted, credits, credit) {
             Err(()) => return Fit::Never(Reason::ExceedsDebits),
             Ok(None) => fit = Fit::Later,
             Ok(Some(spare)) => {
@@ -267,14 +384,27 @@ fn limit(account: &Account, busy: Option<&Busy>, effect: &Effect, ahead: Ahead) 
 
 /// Whether an account's rules limit an effect: then it waits its turn there.
 fn is_limited(account: &Account, effect: &Effect) -> bool {
-    let (debit, credit) = effect.net();
-    (debit > 0 && account.flags.has(Flags::DEBITS_MUST_NOT_EXCEED_CREDITS))
-        || (credit > 0 && account.flags.has(Flags::CREDITS_MUST_NOT_EXCEED_DEBITS))
+    (effect.debit_net().takes > 0 && account.flags.has(Flags::DEBITS_MUST_NOT_EXCEED_CREDITS))
+        || (effect.credit_net().takes > 0 && account.flags.has(Flags::CREDITS_MUST_NOT_EXCEED_DEBITS))
 }
 
-/// Whether a lock is in the way: a read where something is in doubt, or a change where something was read.
+/// Whether a lock is in the way: where something is in doubt of what wants quiet, or a change where something was read
+/// or is being closed or opened.
 fn is_locked(busy: Option<&Busy>, effect: &Effect) -> bool {
-    busy.is_some_and(|busy| (effect.read && busy.writers > 0) || (effect.writes() && busy.readers > 0))
+    busy.is_some_and(|busy| {
+        (effect.is_quiet() && busy.writers > 0) || (effect.writes() && (busy.readers > 0 || busy.switches > 0))
+    })
+}
+
+/// Whether the account is closed to an effect: `Later` if that is in doubt.
+fn closed(account: &Account, busy: Option<&Busy>, effect: &Effect) -> Fit {
+    if !effect.needs_open() || !account.flags.has(Flags::CLOSED) {
+        Fit::Now // Where it is about to be closed, the lock is in the way.
+    } else if busy.is_some_and(|busy| busy.switches > 0) {
+        Fit::Later
+    } else {
+        Fit::Never(Reason::Closed)
+    }
 }
 
 /// The accounts at which something is in doubt or waits. An account's row says whether it is among them, so that the
@@ -313,52 +443,43 @@ impl Doubts {
         let idle = self.busy.get(&place).is_some_and(|busy| busy.prepared.is_empty() && busy.claims.is_empty());
         if idle {
             let busy = self.busy.remove(&place).expect("it was just there");
-            let sums = [busy.debits, busy.credits, busy.net_debits, busy.net_credits];
-            let counts = [busy.writers, busy.readers, busy.waiting_readers.len()];
-            assert!(sums == [0; 4] && counts == [0; 3], "no effect is in doubt without a transaction");
+            let nets = [busy.debit_nets, busy.credit_nets];
+            let counts = [busy.writers, busy.readers, busy.switches, busy.waiting_quiet.len()];
+            let none = (busy.debits, busy.credits) == (0, 0) && nets == [Net::default(); 2] && counts == [0; 4];
+            assert!(none, "no effect is in doubt without a transaction");
             accounts.row_mut(place).busy = false;
         }
     }
 
-    /// Why an operation can never be applied to accounts of these ledgers as they are, if that is so.
-    pub(super) fn never(&self, accounts: &Accounts, ledger: u32, effects: &Effects) -> Option<Reason> {
-        let effects = effects.as_slice();
-        if effects.iter().any(|effect| accounts.row(effect.place).account.ledger != ledger) {
-            return Some(Reason::LedgerMismatch);
-        }
-        self.is_closed(accounts, effects).then_some(Reason::Closed)
+    /// Whether the accounts are all of one ledger.
+    pub(super) fn are_of(&self, accounts: &Accounts, ledger: u32, effects: &Effects) -> bool {
+        effects.as_slice().iter().all(|effect| accounts.row(effect.place).account.ledger == ledger)
     }
 
-    /// Whether an account that would change is closed.
-    pub(super) fn is_closed(&self, accounts: &Accounts, effects: &[Effect]) -> bool {
-        let closed = |effect: &Effect| accounts.row(effect.place).account.flags.has(Flags::CLOSED);
-        effects.iter().any(|effect| effect.writes() && closed(effect))
-    }
-
-    /// Whether there is room for an operation. That an account has no room goes before that another's rules do not
-    /// allow it; else the first account's reason counts.
+    /// Whether there is room for an operation. That an account is closed goes before that another has no room, and that
+    /// before that another's rules do not allow it; else the first account's reason counts.
     pub(super) fn judge(&self, accounts: &Accounts, effects: &Effects, ahead: Ahead) -> Fit {
         let mut all = Fit::Now;
-        let mut beyond_limit = None;
+        // One for each of the checks, which count in their order whichever account they are made on.
+        let mut refused: [Option<Reason>; 3] = [None; 3];
         for effect in effects.as_slice() {
             let row = accounts.row(effect.place);
             let busy = self.of(row, effect.place);
             if is_locked(busy, effect) {
                 all = Fit::Later;
             }
-            match room(&row.account, busy, effect) {
-                Fit::Now => {}
-                Fit::Later => all = Fit::Later,
-                never @ Fit::Never(_) => return never,
-            }
-            match limit(&row.account, busy, effect, ahead) {
-                Fit::Now => {}
-                Fit::Later => all = Fit::Later,
-                // Another account may have no room, and that is said first.
-                never @ Fit::Never(_) => beyond_limit = beyond_limit.or(Some(never)),
+            let account = &row.account;
+            let fits =
+                [closed(account, busy, effect), room(account, busy, effect), limit(account, busy, effect, ahead)];
+            for (refused, fit) in refused.iter_mut().zip(fits) {
+                match fit {
+                    Fit::Now => {}
+                    Fit::Later => all = Fit::Later,
+                    Fit::Never(reason) => *refused = refused.or(Some(reason)),
+                }
             }
         }
-        beyond_limit.unwrap_or(all)
+        refused.into_iter().flatten().next().map_or(all, Fit::Never)
     }
 
     /// Where an operation that waits has to be looked at again: where a rule limits it, and where only what is in
@@ -369,14 +490,14 @@ impl Doubts {
             let account = &accounts.row(effect.place).account;
             let busy = self.at(accounts, effect.place);
             let full = room(account, busy, effect) != Fit::Now;
-            if full || effect.read || is_locked(busy, effect) || is_limited(account, effect) {
+            if full || effect.is_quiet() || is_locked(busy, effect) || is_limited(account, effect) {
                 found.push(*effect);
             }
         }
         found
     }
 
-    /// Whether a read that is older than the prepare waits at one of its accounts.
+    /// Whether a read, a closing or an opening that is older than the prepare waits at one of its accounts.
     pub(super) fn read_is_ahead(&self, accounts: &Accounts, effects: &Effects, rank: Rank) -> bool {
         let mut writes = effects.as_slice().iter().filter(|effect| effect.writes());
         writes.any(|effect| self.at(accounts, effect.place).is_some_and(|busy| busy.older_read(rank)))
@@ -397,30 +518,29 @@ impl Doubts {
     pub(super) fn hold(&mut self, accounts: &mut Accounts, effects: &Effects, rank: Rank) {
         const FITS: &str = "a granted effect fits with all in doubt";
         for effect in effects.as_slice() {
-            let (debit, credit) = effect.net();
             let busy = self.at_mut(accounts, effect.place);
-            busy.debits = busy.debits.checked_add(effect.debit).expect(FITS);
-            busy.credits = busy.credits.checked_add(effect.credit).expect(FITS);
-            busy.net_debits += debit;
-            busy.net_credits += credit;
+            busy.debits = busy.debits.checked_add(effect.debit.grows).expect(FITS);
+            busy.credits = busy.credits.checked_add(effect.credit.grows).expect(FITS);
+            busy.debit_nets.add(effect.debit_net());
+            busy.credit_nets.add(effect.credit_net());
             busy.writers += usize::from(effect.writes());
             busy.readers += usize::from(effect.read);
+            busy.switches += usize::from(effect.switched);
             assert!(busy.prepared.insert(rank), "a transaction is prepared once at an account");
         }
     }
 
     /// Lets go of the effects of a transaction.
     pub(super) fn release(&mut self, accounts: &mut Accounts, effects: &Effects, rank: Rank) {
-        const HELD: &str = "what is let go was held";
         for effect in effects.as_slice() {
-            let (debit, credit) = effect.net();
             let busy = self.at_mut(accounts, effect.place);
-            busy.debits = busy.debits.checked_sub(effect.debit).expect(HELD);
-            busy.credits = busy.credits.checked_sub(effect.credit).expect(HELD);
-            busy.net_debits = busy.net_debits.checked_sub(debit).expect(HELD);
-            busy.net_credits = busy.net_credits.checked_sub(credit).expect(HELD);
+            busy.debits = busy.debits.checked_sub(effect.debit.grows).expect(HELD);
+            busy.credits = busy.credits.checked_sub(effect.credit.grows).expect(HELD);
+            busy.debit_nets.sub(effect.debit_net());
+            busy.credit_nets.sub(effect.credit_net());
             busy.writers = busy.writers.checked_sub(usize::from(effect.writes())).expect(HELD);
             busy.readers = busy.readers.checked_sub(usize::from(effect.read)).expect(HELD);
+            busy.switches = busy.switches.checked_sub(usize::from(effect.switched)).expect(HELD);
             assert!(busy.prepared.remove(&rank), "{HELD}");
             self.tidy(accounts, effect.place);
         }
@@ -429,12 +549,12 @@ impl Doubts {
     /// An operation begins to wait at the places of `effects`.
     pub(super) fn claim(&mut self, accounts: &mut Accounts, turn: Turn, rank: Rank, effects: &Effects) {
         for effect in effects.as_slice() {
-            let (debit, credit) = effect.net();
             let busy = self.at_mut(accounts, effect.place);
+            let (debit, credit) = (effect.debit_net().takes, effect.credit_net().takes);
             let before = busy.claims.insert(turn, Claim { rank, debit, credit });
             assert!(before.is_none(), "an operation waits once at an account");
-            if effect.read {
-                busy.waiting_readers.insert(rank);
+            if effect.is_quiet() {
+                busy.waiting_quiet.insert(rank);
             }
         }
     }
@@ -445,8 +565,8 @@ impl Doubts {
             let busy = self.at_mut(accounts, effect.place);
             let claim = busy.claims.remove(&turn);
             assert!(claim.is_some(), "an operation waits where it was put");
-            if effect.read {
-                busy.waiting_readers.remove(&rank);
+            if effect.is_quiet() {
+                busy.waiting_quiet.remove(&rank);
             }
             self.tidy(accounts, effect.place);
         }
@@ -460,8 +580,11 @@ impl Doubts {
         self.check(accounts, effects)?;
         let fits = |effect: &Effect| {
             let Some(busy) = self.at(accounts, effect.place) else { return true };
-            let sums = (busy.debits.checked_add(effect.debit), busy.credits.checked_add(effect.credit));
-            sums.0.is_some() && sums.1.is_some() && !busy.prepared.contains(&rank)
+            let debits = busy.debits.checked_add(effect.debit.grows);
+            let credits = busy.credits.checked_add(effect.credit.grows);
+            let nets = (busy.debit_nets.and(effect.debit_net()), busy.credit_nets.and(effect.credit_net()));
+            let fit = debits.is_some() && credits.is_some() && nets.0.is_some() && nets.1.is_some();
+            fit && !busy.prepared.contains(&rank)
         };
         if !effects.as_slice().iter().all(fits) {
             return Err("more in doubt at an account than fits, or a transaction twice");

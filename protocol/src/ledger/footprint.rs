@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use super::Ledger;
 use super::accounts::{Place, Whereabouts};
-use super::doubt::{Ahead, Effect, Effects, Fit, Rank};
+use super::doubt::{Ahead, Change, Effect, Effects, Fit, Rank};
 use super::image::Fault;
 use super::locks::{Lock, PartId};
 use super::model::{Reason, Transfer};
-use super::operations::{Action, Key, Operation, Subject, Transaction};
+use super::operations::{Action, Key, Named, Operation, Subject, Transaction};
+use super::pending::PendingRow;
 use super::queue::{Turn, Waiter, Waiting};
 use super::transfers::{Trouble, check_content};
-use crate::ids::{AccountId, TransferId, TxnId};
+use crate::ids::{AccountId, TxnId};
 use crate::planted::{Bug, is_planted};
 use crate::txn::table::Known;
 use crate::wire::codec::{Decode, DecodeError, Encode, Reader};
@@ -81,7 +82,8 @@ struct Needs {
     effects: BTreeMap<Place, Effect>,
     // Whether the key is written.
     keys: BTreeMap<Key, bool>,
-    ranges: Vec<Lock>,
+    // Ranges of keys, and pending transfers.
+    others: Vec<Lock>,
     elsewhere: bool,
 }
 
@@ -94,11 +96,19 @@ impl Needs {
         self.effects.entry(place).or_insert(Effect { place, ..Effect::default() })
     }
 
+    fn change(&mut self, place: Place, debit: Change, credit: Change) -> Result<(), Trouble> {
+        const OVERFLOW: Trouble = Trouble::Never(Reason::Overflow);
+        let effect = self.effect(place);
+        effect.debit = effect.debit.and(debit).ok_or(OVERFLOW)?;
+        effect.credit = effect.credit.and(credit).ok_or(OVERFLOW)?;
+        Ok(())
+    }
+
     fn into_footprint(self) -> Footprint {
         let mut effects = Effects::default();
         self.effects.into_values().for_each(|effect| effects.push(effect));
         let lock = |(key, written)| if written { Lock::Exclusive(key) } else { Lock::Shared(key) };
-        let locks: Vec<Lock> = self.keys.into_iter().map(lock).chain(self.ranges).collect();
+        let locks: Vec<Lock> = self.keys.into_iter().map(lock).chain(self.others).collect();
         Footprint { effects, locks: (!locks.is_empty()).then(|| locks.into()) }
     }
 }
@@ -109,12 +119,18 @@ impl Ledger {
         match action {
             Action::Transfer(transfer) => {
                 let effects = self.effects_here(transfer)?;
-                match self.doubts.never(&self.accounts, transfer.ledger, &effects) {
-                    Some(reason) => Err(Trouble::Never(reason)),
-                    None => Ok(effects.into()),
+                match self.doubts.are_of(&self.accounts, transfer.ledger, &effects) {
+                    false => Err(Trouble::Never(Reason::LedgerMismatch)),
+                    true => Ok(effects.into()),
                 }
             }
             Action::Transaction(transaction) => self.needs_of(transaction, false),
+            Action::Expire(expire) => {
+                let mut needs = Needs::default();
+                self.need_end(expire.named(), None, &mut needs)?;
+                let footprint = needs.into_footprint();
+                if footprint.is_empty() { Err(Trouble::Moved) } else { Ok(footprint) }
+            }
         }
     }
 
@@ -130,6 +146,7 @@ impl Ledger {
         }
         for operation in &transaction.operations {
             self.need(operation, &mut needs)?;
+            self.need_id(operation, transaction)?;
         }
         if whole && needs.elsewhere {
             return Err(Trouble::Moved);
@@ -139,15 +156,24 @@ impl Ledger {
         if footprint.is_empty() && !unlocked {
             return Err(Trouble::Moved);
         }
-        if self.doubts.is_closed(&self.accounts, footprint.effects.as_slice()) {
-            return Err(Trouble::Never(Reason::Closed));
-        }
         Ok(footprint)
     }
 
     fn need(&self, operation: &Operation, needs: &mut Needs) -> Result<(), Trouble> {
         match operation {
-            Operation::Transfer(transfer) => self.need_transfer(transfer, needs)?,
+            Operation::Transfer(transfer) => self.need_transfer(transfer, Change::of(transfer.amount), needs)?,
+            Operation::Pend(pend) => {
+                let reserved = Change { grows: pend.transfer.amount, ..Change::default() };
+                self.need_transfer(&pend.transfer, reserved, needs)?;
+                needs.others.push(Lock::Pending(TxnId::from(&pend.transfer)));
+            }
+            Operation::Post(post) => self.need_end(post.named(), Some(post.amount), needs)?,
+            Operation::Void(void) => self.need_end(void.named(), None, needs)?,
+            Operation::Close(account) | Operation::Open(account) => {
+                if let Some(place) = self.need_account(*account, needs)? {
+                    needs.effect(place).switched = true;
+                }
+            }
             Operation::Put(put) | Operation::Append(put) => self.need_key(&put.key, true, needs),
             Operation::Delete(key) => self.need_key(key, true, needs),
             Operation::Add(add) => self.need_key(&add.key, true, needs),
@@ -157,9 +183,10 @@ impl Ledger {
             }
             Operation::Get(key) => self.need_key(key, false, needs),
             Operation::Scan(_) if is_planted(Bug::ScanUnlocked) => {}
-            Operation::Scan(scan) if self.owns(&scan.from) => needs.ranges.push(Lock::Range(scan.clone())),
+            Operation::Scan(scan) if self.owns(&scan.from) => needs.others.push(Lock::Range(scan.clone())),
             Operation::Scan(_) => needs.elsewhere = true,
             Operation::Read(account) => self.need_read(*account, needs)?,
+            Operation::List(_) => needs.elsewhere = true, // No transaction has one.
         }
         Ok(())
     }
@@ -178,50 +205,74 @@ impl Ledger {
     }
 
     fn need_read(&self, account: AccountId, needs: &mut Needs) -> Result<(), Trouble> {
-        match self.accounts.whereabouts(account) {
-            Whereabouts::Here(place) => needs.effect(place).read = true,
-            Whereabouts::Missing | Whereabouts::Nowhere => return Err(Trouble::Never(Reason::NoSuchAccount)),
-            Whereabouts::Elsewhere => needs.elsewhere = true,
+        if let Some(place) = self.need_account(account, needs)? {
+            needs.effect(place).read = true;
         }
         Ok(())
     }
 
-    fn need_transfer(&self, transfer: &Transfer, needs: &mut Needs) -> Result<(), Trouble> {
-        const OVERFLOW: Trouble = Trouble::Never(Reason::Overflow);
+    /// Where an account lies, if it is here.
+    fn need_account(&self, account: AccountId, needs: &mut Needs) -> Result<Option<Place>, Trouble> {
+        match self.accounts.whereabouts(account) {
+            Whereabouts::Here(place) => Ok(Some(place)),
+            Whereabouts::Missing | Whereabouts::Nowhere => Err(Trouble::Never(Reason::NoSuchAccount)),
+            Whereabouts::Elsewhere => {
+                needs.elsewhere = true;
+                Ok(None)
+            }
+        }
+    }
+
+    /// `change`: what it does to the debit side of one account, and to the credit side of the other.
+    fn need_transfer(&self, transfer: &Transfer, change: Change, needs: &mut Needs) -> Result<(), Trouble> {
         check_content(transfer)?;
-        for (account, debit, credit) in [(transfer.debit, transfer.amount, 0), (transfer.credit, 0, transfer.amount)] {
-            let place = match self.accounts.whereabouts(account) {
-                Whereabouts::Here(place) => place,
-                Whereabouts::Missing | Whereabouts::Nowhere => return Err(Trouble::Never(Reason::NoSuchAccount)),
-                Whereabouts::Elsewhere => {
-                    needs.elsewhere = true;
-                    continue;
-                }
-            };
+        let none = Change::default();
+        for (account, debit, credit) in [(transfer.debit, change, none), (transfer.credit, none, change)] {
+            let Some(place) = self.need_account(account, needs)? else { continue };
             if self.accounts.row(place).account.ledger != transfer.ledger {
                 return Err(Trouble::Never(Reason::LedgerMismatch));
             }
-            let effect = needs.effect(place);
-            effect.debit = effect.debit.checked_add(debit).ok_or(OVERFLOW)?;
-            effect.credit = effect.credit.checked_add(credit).ok_or(OVERFLOW)?;
-            if debit > 0 {
-                self.need_id(transfer)?;
-            }
+            needs.change(place, debit, credit)?;
         }
         Ok(())
     }
 
-    /// A transfer with an id of its own takes effect once, in a transaction too (hazard A11).
-    fn need_id(&self, transfer: &Transfer) -> Result<(), Trouble> {
-        let txn = TxnId::from(transfer);
-        if transfer.id == TransferId(0) {
-            Ok(())
-        } else if self.ids.known(txn, 0) != Known::Open {
-            Err(Trouble::Never(Reason::IdConflict))
-        } else if self.is_under_way(txn) {
-            Err(Trouble::Busy)
-        } else {
-            Ok(())
+    /// The end of a pending transfer: of a posting `amount` says how much, or all. What it does is known when nobody
+    /// else has it locked; whoever waits for that is looked at again, and so are its needs.
+    fn need_end(&self, named: Named, amount: Option<Option<u128>>, needs: &mut Needs) -> Result<(), Trouble> {
+        let lock = Lock::Pending(named.txn);
+        let free = !self.locks.is_in_doubt(&lock);
+        let same = |row: &&PendingRow| row.is_open() && row.pending.transfer.credit == named.credit;
+        let pending = self.pendings.get(named.txn).filter(|_| free).filter(same);
+        let change = pending.map(|pending| pending.ending(amount)).unwrap_or_default();
+        let none = Change::default();
+        let mut here = false;
+        for (account, debit, credit) in [(named.txn.first, change, none), (named.credit, none, change)] {
+            match self.accounts.whereabouts(account) {
+                // Of another account than the named one nothing is released: that will be a rejection.
+                Whereabouts::Here(place) => {
+                    here = true;
+                    needs.change(place, debit, credit)?;
+                }
+                Whereabouts::Missing => here = true,
+                Whereabouts::Elsewhere => needs.elsewhere = true,
+                Whereabouts::Nowhere => {}
+            }
+        }
+        if here && !is_planted(Bug::PendingUnlocked) {
+            needs.others.push(lock);
+        }
+        Ok(())
+    }
+
+    /// What has an id of its own takes effect once, in a transaction too (hazard A11).
+    fn need_id(&self, operation: &Operation, transaction: &Transaction) -> Result<(), Trouble> {
+        let map = self.accounts.map();
+        let here = |txn: &TxnId| matches!(self.accounts.whereabouts(txn.first), Whereabouts::Here(_));
+        match operation.named().filter(here).filter(|txn| *txn != transaction.txn(map)) {
+            Some(txn) if self.ids.known(txn, 0) != Known::Open => Err(Trouble::Never(Reason::IdConflict)),
+            Some(txn) if self.is_under_way(txn) => Err(Trouble::Busy),
+            _ => Ok(()),
         }
     }
 

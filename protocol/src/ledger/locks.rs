@@ -1,18 +1,20 @@
-//! Locks on keys: what prepared transactions have read or will write, and who waits for that.
+//! Locks on keys and on pending transfers: what prepared transactions have read or will write, and who waits for that.
 //!
 //! A key that is read is locked shared, one that is written exclusively, and a scan locks its range, absent keys
 //! included (hazard S6). Locks are held from prepare to resolve only: an operation of one group is carried out at once
 //! or waits, and holds nothing. Whoever waits for a key waits at the key's part, and is looked at again when anything
-//! of that part is released.
+//! of that part is released. A pending transfer is a part of its own: whoever begins or ends it locks it, so that it ends
+//! once, and in both groups alike.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::doubt::{Ahead, Rank};
 use super::operations::{Key, Scan};
 use super::queue::{Lane, Turn};
+use crate::ids::TxnId;
 use crate::planted::{Bug, is_planted};
 use crate::table::Table;
-use crate::wire::codec::{Decode, DecodeError, Encode, Reader};
+use crate::wire::codec::{Decode, DecodeError, Encode, Reader, to_vec};
 
 /// The most operations that wait at one part, and the most locks that they wait for: each newcomer is compared with them.
 const WAITING_LIMIT: usize = 4096;
@@ -26,6 +28,8 @@ pub(super) enum Lock {
     Exclusive(Key),
     /// Reads whatever lies in it.
     Range(Scan),
+    /// Begins or ends a pending transfer: one at a time.
+    Pending(TxnId),
 }
 
 /// Names a part: where operations wait. Parts of one hash share their waiters, which costs a look and no more.
@@ -40,17 +44,21 @@ impl PartId {
 }
 
 impl Lock {
-    /// The key, or the first of the range.
-    pub(super) fn key(&self) -> &Key {
+    /// The key, or the first of the range; nothing of a pending transfer.
+    pub(super) fn key(&self) -> Option<&Key> {
         match self {
-            Lock::Shared(key) | Lock::Exclusive(key) => key,
-            Lock::Range(scan) => &scan.from,
+            Lock::Shared(key) | Lock::Exclusive(key) => Some(key),
+            Lock::Range(scan) => Some(&scan.from),
+            Lock::Pending(_) => None,
         }
     }
 
     /// Where one waits for it.
     pub(super) fn part(&self) -> PartId {
-        PartId::of(self.key())
+        match self {
+            Lock::Shared(key) | Lock::Exclusive(key) | Lock::Range(Scan { from: key, .. }) => PartId::of(key),
+            Lock::Pending(txn) => PartId(xxhash_rust::xxh3::xxh3_64(&to_vec(txn))),
+        }
     }
 }
 
@@ -60,6 +68,7 @@ impl Encode for Lock {
             Lock::Shared(key) => (1u8, key).encode(out),
             Lock::Exclusive(key) => (2u8, key).encode(out),
             Lock::Range(scan) => (3u8, scan).encode(out),
+            Lock::Pending(txn) => (4u8, txn).encode(out),
         }
     }
 }
@@ -71,6 +80,7 @@ impl Decode for Lock {
             1 => Key::decode(reader).map(Lock::Shared),
             2 => Key::decode(reader).map(Lock::Exclusive),
             3 => Scan::decode(reader).map(Lock::Range),
+            4 => TxnId::decode(reader).map(Lock::Pending),
             tag => Err(DecodeError::Tag(tag)),
         }
     }
@@ -81,12 +91,13 @@ impl Decode for Lock {
 struct Index<O> {
     keys: BTreeMap<Key, BTreeMap<O, bool>>,
     ranges: BTreeMap<O, Vec<Scan>>,
+    pendings: BTreeMap<TxnId, BTreeSet<O>>,
     len: usize,
 }
 
 impl<O> Default for Index<O> {
     fn default() -> Index<O> {
-        Index { keys: BTreeMap::new(), ranges: BTreeMap::new(), len: 0 }
+        Index { keys: BTreeMap::new(), ranges: BTreeMap::new(), pendings: BTreeMap::new(), len: 0 }
     }
 }
 
@@ -99,6 +110,9 @@ impl<O: Copy + Ord> Index<O> {
                 *self.keys.entry(key.clone()).or_default().entry(owner).or_default() |= exclusive;
             }
             Lock::Range(scan) => self.ranges.entry(owner).or_default().push(scan.clone()),
+            Lock::Pending(txn) => {
+                self.pendings.entry(*txn).or_default().insert(owner);
+            }
         }
     }
 
@@ -115,6 +129,14 @@ impl<O: Copy + Ord> Index<O> {
             }
             Lock::Range(_) => {
                 self.ranges.remove(&owner);
+            }
+            Lock::Pending(txn) => {
+                if let Some(owners) = self.pendings.get_mut(txn) {
+                    owners.remove(&owner);
+                    if owners.is_empty() {
+                        self.pendings.remove(txn);
+                    }
+                }
             }
         }
     }
@@ -137,6 +159,7 @@ impl<O: Copy + Ord> Index<O> {
                     self.keys.range(&scan.from..).take_while(|(key, _)| scan.to.as_ref().is_none_or(|to| *key < to));
                 Box::new(covered.filter(|(key, _)| scan.covers(key)).flat_map(move |(_, owners)| writers(owners)))
             }
+            Lock::Pending(txn) => Box::new(self.pendings.get(txn).into_iter().flatten().copied()),
         }
     }
 }

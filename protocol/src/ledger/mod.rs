@@ -27,12 +27,15 @@ mod execution;
 mod footprint;
 mod ids;
 pub mod image;
+mod index;
 mod keys;
+mod lists;
 mod locks;
 pub mod model;
 pub mod operations;
 pub mod output;
 mod pages;
+mod pending;
 #[cfg(feature = "planted")]
 mod planted;
 mod posted;
@@ -69,11 +72,14 @@ use accounts::{Accounts, Place, Whereabouts};
 use apply::Work;
 use doubt::Doubts;
 use ids::Ids;
+use index::Index;
 use keys::Keys;
+use lists::BalanceLog;
 use locks::{Lock, Locks};
 use model::{Account, Outcome, Transfer};
 use operations::{Operation, REPLIES_LIMIT, Reply, Scan};
 use output::Output;
+use pending::Pendings;
 use posted::PostedLog;
 use queue::{Queue, Wake};
 use records::{Coordinated, InDoubt};
@@ -171,6 +177,9 @@ pub struct Ledger {
     replies: Replies,
     ids: Ids,
     posted: PostedLog,
+    pendings: Pendings,
+    balances: BalanceLog,
+    index: Index,
     flows: BTreeMap<u32, Flow>,
     queue: Queue,
     wake: Wake,
@@ -214,6 +223,9 @@ impl Ledger {
             replies: Replies::new(seed),
             ids: Ids::new(seed, parts),
             posted: PostedLog::new(),
+            pendings: Pendings::new(seed),
+            balances: BalanceLog::new(),
+            index: Index::new(seed, parts),
             flows: BTreeMap::new(),
             queue: Queue::new(seed, genesis.limits.waiting),
             wake: Wake::default(),
@@ -268,9 +280,9 @@ impl Ledger {
         &self.rows
     }
 
-    /// When, in log time, the first of the operations that wait expires.
+    /// When, in log time, the first of the operations that wait expires, or the first pending transfer.
     pub fn next_expiry(&self) -> Option<LogTime> {
-        self.queue.next_expiry()
+        self.queue.next_expiry().into_iter().chain(self.pendings.next_due()).min()
     }
 
     /// How many entries are wholly applied.
@@ -358,6 +370,11 @@ impl Ledger {
                         Found { reply: Reply::Done(Nothing {}), version: Slot(0) }
                     }
                     Whereabouts::Elsewhere => return QueryState::Moved,
+                },
+                Operation::List(list) => match list.of.account().map(|account| self.accounts.whereabouts(account)) {
+                    Some(Whereabouts::Elsewhere) => return QueryState::Moved,
+                    Some(Whereabouts::Here(place)) if settled && self.is_in_doubt(place) => return QueryState::InDoubt,
+                    _ => Found { reply: Reply::Listed(self.list(list)), version: self.applied },
                 },
                 Operation::Get(key) | Operation::Scan(Scan { from: key, .. }) if self.owns(key) => {
                     return QueryState::InDoubt;

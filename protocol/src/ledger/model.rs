@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::ids::{AccountId, TransferId};
-use crate::time::LogTime;
+use crate::time::{LogTime, Span};
 use crate::wire::codec::{Decode, DecodeError, Encode, Reader, to_vec, wire_struct, wire_tags};
 
 /// The most transfers in one batch.
@@ -20,7 +20,7 @@ impl Flags {
     pub const DEBITS_MUST_NOT_EXCEED_CREDITS: Flags = Flags(1);
     /// The balance never rises above zero.
     pub const CREDITS_MUST_NOT_EXCEED_DEBITS: Flags = Flags(2);
-    /// Takes no transfers.
+    /// Takes no transfers; what is pending can only be voided.
     pub const CLOSED: Flags = Flags(4);
     /// Keeps a history of balances.
     pub const HISTORY: Flags = Flags(8);
@@ -29,6 +29,12 @@ impl Flags {
     #[must_use]
     pub const fn with(self, other: Flags) -> Flags {
         Flags(self.0 | other.0)
+    }
+
+    /// This set without `other`.
+    #[must_use]
+    pub const fn without(self, other: Flags) -> Flags {
+        Flags(self.0 & !other.0)
     }
 
     /// Whether all of `other` is in this set.
@@ -173,6 +179,83 @@ pub struct Posted {
 }
 wire_struct!(Posted { transfer, sides, posted_at });
 
+/// What has become of a pending transfer. Each but the first is final.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum PendingState {
+    /// It holds what it has reserved.
+    Open,
+    /// It was posted, whole or in part.
+    Posted,
+    /// It was voided.
+    Voided,
+    /// Its time was over.
+    Expired,
+}
+wire_tags!(PendingState { 1 => Open, 2 => Posted, 3 => Voided, 4 => Expired });
+
+impl PendingState {
+    /// Why it cannot be ended once more, if it has ended.
+    pub fn refusal(self) -> Option<Reason> {
+        match self {
+            PendingState::Open => None,
+            PendingState::Posted => Some(Reason::PendingAlreadyPosted),
+            PendingState::Voided => Some(Reason::PendingAlreadyVoided),
+            PendingState::Expired => Some(Reason::PendingExpired),
+        }
+    }
+}
+
+impl fmt::Display for PendingState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            PendingState::Open => "pending",
+            PendingState::Posted => "posted",
+            PendingState::Voided => "voided",
+            PendingState::Expired => "expired",
+        })
+    }
+}
+
+/// A transfer in two phases as a group knows it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct PendingTransfer {
+    /// The transfer; its amount is what was reserved.
+    pub transfer: Transfer,
+    /// Which sides of it this group has.
+    pub sides: Sides,
+    /// The group's log time when it was made.
+    pub made_at: LogTime,
+    /// How long it may stay pending, in the log time of the debit account's group; 0: for ever.
+    pub timeout: Span,
+    /// What has become of it.
+    pub state: PendingState,
+    /// The group's log time at its end; 0 while it is open.
+    pub ended_at: LogTime,
+    /// What was posted of it.
+    pub posted: u128,
+}
+wire_struct!(PendingTransfer { transfer, sides, made_at, timeout, state, ended_at, posted });
+
+/// What an account held after a change.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct BalancesAt {
+    /// The account.
+    pub account: AccountId,
+    /// The transfer that was posted, reserved or released.
+    pub transfer: TransferId,
+    /// The group's log time.
+    pub at: LogTime,
+    /// Reserved by then.
+    pub debits_pending: u128,
+    /// Gone out by then.
+    pub debits_posted: u128,
+    /// Announced by then.
+    pub credits_pending: u128,
+    /// Come in by then.
+    pub credits_posted: u128,
+}
+wire_struct!(BalancesAt { account, transfer, at, debits_pending, debits_posted, credits_pending, credits_posted });
+
 /// Which accounts of a transfer a group owns.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Sides {
@@ -214,11 +297,29 @@ pub enum Reason {
     TooLarge,
     /// The key that was to be added to holds no number.
     NotANumber,
+    /// There is no pending transfer of this id and debit account.
+    PendingNotFound,
+    /// The pending transfer was posted before.
+    PendingAlreadyPosted,
+    /// The pending transfer was voided before.
+    PendingAlreadyVoided,
+    /// The pending transfer's time is over.
+    PendingExpired,
+    /// More was to be posted than is pending.
+    ExceedsPendingAmount,
+    /// The pending transfer has another credit account.
+    PendingDifferentAccounts,
+    /// Another member of the chain was rejected. Said by client libraries.
+    LinkedEventFailed,
+    /// The batch ended before the chain did. Said by client libraries.
+    LinkedEventChainOpen,
 }
 wire_tags!(Reason {
     1 => ExceedsCredits, 2 => ExceedsDebits, 3 => NoSuchAccount, 4 => SameAccount, 5 => ZeroAmount,
     6 => LedgerMismatch, 7 => Closed, 8 => Overflow, 9 => Condition, 10 => Fenced, 11 => IdConflict,
-    12 => TooLarge, 13 => NotANumber,
+    12 => TooLarge, 13 => NotANumber, 14 => PendingNotFound, 15 => PendingAlreadyPosted, 16 => PendingAlreadyVoided,
+    17 => PendingExpired, 18 => ExceedsPendingAmount, 19 => PendingDifferentAccounts, 20 => LinkedEventFailed,
+    21 => LinkedEventChainOpen,
 });
 
 impl fmt::Display for Reason {
@@ -237,6 +338,14 @@ impl fmt::Display for Reason {
             Reason::IdConflict => "id_conflict",
             Reason::TooLarge => "too_large",
             Reason::NotANumber => "not_a_number",
+            Reason::PendingNotFound => "pending_not_found",
+            Reason::PendingAlreadyPosted => "pending_already_posted",
+            Reason::PendingAlreadyVoided => "pending_already_voided",
+            Reason::PendingExpired => "pending_expired",
+            Reason::ExceedsPendingAmount => "exceeds_pending_amount",
+            Reason::PendingDifferentAccounts => "pending_different_accounts",
+            Reason::LinkedEventFailed => "linked_event_failed",
+            Reason::LinkedEventChainOpen => "linked_event_chain_open",
         })
     }
 }

@@ -15,6 +15,13 @@ use crate::message::operator::Nothing;
 use crate::placement::map::ShardMap;
 use crate::wire::codec::{Decode, DecodeError, Encode, Reader, encode_bin, to_vec, wire_enum, wire_struct};
 
+mod lists;
+mod phases;
+
+pub use lists::{LIST_LIMIT, List, ListOf, Listed, ListedRows};
+pub(crate) use phases::Named;
+pub use phases::{Expire, Pend, PostPending, VoidPending};
+
 /// The most bytes of a key; it has at least one.
 pub const KEY_LIMIT: usize = 1024;
 /// The most bytes of a value.
@@ -230,9 +237,22 @@ pub enum Operation {
     Scan(Scan),
     /// Reads an account. Yields `Account`. An account that does not exist is a rejection.
     Read(AccountId),
+    /// Begins a transfer in two phases. Yields `Done`, as do the following.
+    Pend(Pend),
+    /// Posts a pending transfer, whole or in part.
+    Post(PostPending),
+    /// Releases a pending transfer.
+    Void(VoidPending),
+    /// Closes an account: it takes no transfers any more, and what is pending can only be voided.
+    Close(AccountId),
+    /// Opens an account that is closed.
+    Open(AccountId),
+    /// Reads a page of what one group has. In queries only. Yields `Listed`.
+    List(List),
 }
 wire_enum!(Operation {
     1 => Transfer, 2 => Put, 3 => Delete, 4 => Append, 5 => Add, 6 => Swap, 7 => Get, 8 => Scan, 9 => Read,
+    10 => Pend, 11 => Post, 12 => Void, 13 => Close, 14 => Open, 15 => List,
 });
 
 /// A key and a value for it.
@@ -301,8 +321,12 @@ pub enum Reply {
     Length(u64),
     /// What two keys held.
     Swapped(Swapped),
+    /// A page of a list.
+    Listed(Listed),
 }
-wire_enum!(Reply { 1 => Done, 2 => Value, 3 => Account, 4 => Rows, 5 => Number, 6 => Length, 7 => Swapped });
+wire_enum!(Reply {
+    1 => Done, 2 => Value, 3 => Account, 4 => Rows, 5 => Number, 6 => Length, 7 => Swapped, 8 => Listed,
+});
 
 impl Reply {
     /// About how many bytes it has.
@@ -313,6 +337,7 @@ impl Reply {
             Reply::Rows(rows) => rows.rows.iter().map(|(key, value)| ROW_BYTES + key.0.len() + value.0.len()).sum(),
             Reply::Swapped(swapped) => of(&swapped.left) + of(&swapped.right),
             Reply::Account(_) => 64,
+            Reply::Listed(listed) => ROW_BYTES * listed.rows.len(),
             Reply::Done(_) | Reply::Number(_) | Reply::Length(_) => 0,
         };
         content + 8
@@ -382,8 +407,11 @@ impl Operation {
     /// What it is about, in the order in which it is written.
     pub fn subjects(&self) -> [Option<Subject<'_>>; 2] {
         match self {
-            Operation::Transfer(transfer) => {
-                [Some(Subject::Account(transfer.debit)), Some(Subject::Account(transfer.credit))]
+            Operation::Transfer(Transfer { debit, credit, .. })
+            | Operation::Pend(Pend { transfer: Transfer { debit, credit, .. }, .. })
+            | Operation::Post(PostPending { debit, credit, .. })
+            | Operation::Void(VoidPending { debit, credit, .. }) => {
+                [Some(Subject::Account(*debit)), Some(Subject::Account(*credit))]
             }
             Operation::Put(Put { key, .. })
             | Operation::Append(Put { key, .. })
@@ -392,21 +420,63 @@ impl Operation {
             | Operation::Get(key)
             | Operation::Scan(Scan { from: key, .. }) => [Some(Subject::Key(key)), None],
             Operation::Swap(Swap { left, right }) => [Some(Subject::Key(left)), Some(Subject::Key(right))],
-            Operation::Read(account) => [Some(Subject::Account(*account)), None],
+            Operation::Read(account) | Operation::Close(account) | Operation::Open(account) => {
+                [Some(Subject::Account(*account)), None]
+            }
+            Operation::List(list) => [list.of.account().map(Subject::Account), None],
+        }
+    }
+
+    /// The id of its own that it has, with the account under which that is unique.
+    pub fn named(&self) -> Option<TxnId> {
+        let txn = match self {
+            Operation::Transfer(transfer) | Operation::Pend(Pend { transfer, .. }) => TxnId::from(transfer),
+            Operation::Post(PostPending { id, debit, .. }) | Operation::Void(VoidPending { id, debit, .. }) => {
+                TxnId { id: *id, first: *debit }
+            }
+            _ => return None,
+        };
+        (txn.id != TransferId(0)).then_some(txn)
+    }
+
+    /// The pending transfer that it begins or ends.
+    pub(crate) fn pending(&self) -> Option<TxnId> {
+        match self {
+            Operation::Pend(pend) => Some(TxnId::from(&pend.transfer)),
+            Operation::Post(post) => Some(post.named().txn),
+            Operation::Void(void) => Some(void.named().txn),
+            _ => None,
+        }
+    }
+
+    /// A digest of its content, under its own id.
+    pub(crate) fn digest(&self) -> u128 {
+        match self {
+            Operation::Transfer(transfer) => transfer.digest(),
+            other => xxhash_rust::xxh3::xxh3_128(&to_vec(other)),
         }
     }
 
     /// Whether it changes anything.
     pub fn writes(&self) -> bool {
-        !matches!(self, Operation::Get(_) | Operation::Scan(_) | Operation::Read(_))
+        !matches!(self, Operation::Get(_) | Operation::Scan(_) | Operation::Read(_) | Operation::List(_))
     }
 
     /// Whether a reply can be the answer to it.
     fn takes(&self, reply: &Reply) -> bool {
         matches!(
             (self, reply),
-            (Operation::Transfer(_) | Operation::Put(_) | Operation::Delete(_), Reply::Done(_))
-                | (Operation::Append(_), Reply::Length(_))
+            (
+                Operation::Transfer(_)
+                    | Operation::Put(_)
+                    | Operation::Delete(_)
+                    | Operation::Pend(_)
+                    | Operation::Post(_)
+                    | Operation::Void(_)
+                    | Operation::Close(_)
+                    | Operation::Open(_),
+                Reply::Done(_)
+            ) | (Operation::Append(_), Reply::Length(_))
                 | (Operation::Add(_), Reply::Number(_))
                 | (Operation::Swap(_), Reply::Swapped(_))
                 | (Operation::Get(_), Reply::Value(_))
@@ -417,6 +487,17 @@ impl Operation {
 }
 
 impl Transaction {
+    /// These operations, to take effect together. A pending transfer, or the end of one, alone has the transaction's id;
+    /// several together have one that is made from all of them, so that the same chain is the same transaction.
+    pub fn of_chain(operations: Vec<Operation>) -> Transaction {
+        let id = match &operations[..] {
+            [one] if one.pending().is_some() => one.named().map(|named| named.id),
+            _ => None,
+        };
+        let id = id.unwrap_or_else(|| TransferId(xxhash_rust::xxh3::xxh3_128(&to_vec(&operations))));
+        Transaction { id, conditions: Vec::new(), operations }
+    }
+
     /// Everything that it is about, in the order in which it is written.
     pub fn subjects(&self) -> impl Iterator<Item = Subject<'_>> {
         let conditions = self.conditions.iter().map(Condition::subject);
@@ -476,13 +557,13 @@ impl Transaction {
             Condition::AtLeast(_) | Condition::AtMost(_) => 40,
         });
         let operations = self.operations.iter().map(|operation| match operation {
-            Operation::Transfer(_) => 128,
+            Operation::Transfer(_) | Operation::Pend(_) | Operation::Post(_) | Operation::Void(_) => 128,
             Operation::Put(put) | Operation::Append(put) => put.key.0.len() + put.value.0.len(),
             Operation::Delete(key) | Operation::Get(key) => key.0.len(),
             Operation::Add(add) => add.key.0.len(),
             Operation::Swap(swap) => swap.left.0.len() + swap.right.0.len(),
             Operation::Scan(scan) => scan.from.0.len() + scan.to.as_ref().map_or(0, |to| to.0.len()),
-            Operation::Read(_) => 20,
+            Operation::Read(_) | Operation::Close(_) | Operation::Open(_) | Operation::List(_) => 20,
         });
         conditions.chain(operations).map(|bytes| bytes + 16).sum()
     }
@@ -495,7 +576,17 @@ impl Transaction {
         let mut written: Vec<&Key> = Vec::new();
         let mut swapped: Vec<&Key> = Vec::new();
         let mut ids: Vec<TxnId> = Vec::new();
+        let mut pending: Vec<TxnId> = Vec::new();
+        let mut switched: Vec<AccountId> = Vec::new();
         for operation in &self.operations {
+            pending.extend(operation.pending());
+            match operation.named() {
+                // Both would be recorded, perhaps under one identity. What is all of a transaction may share its id.
+                Some(named) if named.id == self.id && !self.is_named_as_its_only_operation() => {
+                    return Some("transfers with ids of their own, or with id 0, not with the transaction's");
+                }
+                named => ids.extend(named),
+            }
             match operation {
                 Operation::Put(Put { key, .. })
                 | Operation::Append(Put { key, .. })
@@ -505,18 +596,19 @@ impl Transaction {
                 Operation::Scan(Scan { from, to: Some(to), .. }) if from.part() != to.part() => {
                     return Some("a scan within the keys that share the part before the first `/`");
                 }
-                Operation::Transfer(transfer) if transfer.id == TransferId(0) => {}
-                // Both would be recorded, perhaps under one identity.
-                Operation::Transfer(transfer) if transfer.id == self.id => {
-                    return Some("transfers with ids of their own, or with id 0, not with the transaction's");
+                Operation::Pend(pend) if pend.transfer.id == TransferId(0) => {
+                    return Some("pending transfers with ids of their own");
                 }
-                Operation::Transfer(transfer) => ids.push(TxnId::from(transfer)),
+                Operation::Close(account) | Operation::Open(account) => switched.push(*account),
+                Operation::List(_) => return Some("no lists: they are read by queries"),
                 _ => {}
             }
         }
         swapped.sort_unstable();
         written.sort_unstable();
         ids.sort_unstable();
+        pending.sort_unstable();
+        switched.sort_unstable();
         let twice = swapped.windows(2).any(|pair| pair[0] == pair[1]);
         if twice || swapped.iter().any(|key| written.binary_search(key).is_ok()) {
             return Some("a key that is swapped and not written otherwise in the same transaction");
@@ -524,7 +616,20 @@ impl Transaction {
         if ids.windows(2).any(|pair| pair[0] == pair[1]) {
             return Some("transfers with different ids, or with id 0 for none, in one transaction");
         }
+        if pending.windows(2).any(|pair| pair[0] == pair[1]) {
+            return Some("each pending transfer once in one transaction");
+        }
+        if switched.windows(2).any(|pair| pair[0] == pair[1]) {
+            return Some("each account closed or opened once in one transaction");
+        }
         None
+    }
+
+    /// Whether it is nothing but a pending transfer, or the end of one, under its own id.
+    fn is_named_as_its_only_operation(&self) -> bool {
+        let alone = self.conditions.is_empty() && self.operations.len() == 1;
+        let first = self.operations.first().filter(|_| alone);
+        first.is_some_and(|it| it.pending().is_some() && it.named().is_some_and(|named| named.id == self.id))
     }
 }
 
@@ -535,8 +640,10 @@ pub enum Action {
     Transfer(Transfer),
     /// Anything else.
     Transaction(Arc<Transaction>),
+    /// The end of a pending transfer whose time is over.
+    Expire(Expire),
 }
-wire_enum!(Action { 1 => Transfer, 2 => Transaction });
+wire_enum!(Action { 1 => Transfer, 2 => Transaction, 3 => Expire });
 
 impl Action {
     /// Its identity.
@@ -544,19 +651,19 @@ impl Action {
         match self {
             Action::Transfer(transfer) => TxnId::from(transfer),
             Action::Transaction(transaction) => transaction.txn(map),
+            Action::Expire(expire) => TxnId { id: expire.id, first: expire.debit },
         }
     }
 
     /// Every group that takes part, that of the identity first. Accounts that no group owns take no part.
     pub fn participants(&self, map: &ShardMap) -> Vec<GroupId> {
-        match self {
-            Action::Transfer(transfer) => {
-                let debit = map.owner_of(transfer.debit);
-                let credit = map.owner_of(transfer.credit).filter(|credit| Some(*credit) != debit);
-                debit.into_iter().chain(credit).collect()
+        let (debit, credit) = match self {
+            Action::Transfer(Transfer { debit, credit, .. }) | Action::Expire(Expire { debit, credit, .. }) => {
+                (map.owner_of(*debit), map.owner_of(*credit))
             }
-            Action::Transaction(transaction) => transaction.participants(map),
-        }
+            Action::Transaction(transaction) => return transaction.participants(map),
+        };
+        debit.into_iter().chain(credit.filter(|credit| Some(*credit) != debit)).collect()
     }
 
     /// A digest of the whole content.
@@ -564,13 +671,14 @@ impl Action {
         match self {
             Action::Transfer(transfer) => transfer.digest(),
             Action::Transaction(transaction) => transaction.digest(),
+            Action::Expire(expire) => xxhash_rust::xxh3::xxh3_128(&to_vec(expire)),
         }
     }
 
     /// How many conditions and operations it has.
     pub(crate) fn len(&self) -> usize {
         match self {
-            Action::Transfer(_) => 1,
+            Action::Transfer(_) | Action::Expire(_) => 1,
             Action::Transaction(transaction) => transaction.conditions.len() + transaction.operations.len(),
         }
     }
@@ -578,15 +686,15 @@ impl Action {
     /// About how many bytes it has.
     pub(crate) fn bytes(&self) -> usize {
         match self {
-            Action::Transfer(_) => 128,
+            Action::Transfer(_) | Action::Expire(_) => 128,
             Action::Transaction(transaction) => transaction.bytes(),
         }
     }
 
-    /// The transaction, if it is not a transfer alone.
+    /// The transaction, if it is one that a client wrote.
     pub fn transaction(&self) -> Option<&Transaction> {
         match self {
-            Action::Transfer(_) => None,
+            Action::Transfer(_) | Action::Expire(_) => None,
             Action::Transaction(transaction) => Some(transaction),
         }
     }

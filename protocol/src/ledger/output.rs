@@ -2,7 +2,7 @@
 
 use crate::ids::{AccountId, Attempt, CommandRef, GroupId, Session, TxnId};
 use crate::ledger::model::{Account, CreateResult, ItemResult, Outcome, TransferResult};
-use crate::ledger::operations::{Answered, Reply};
+use crate::ledger::operations::{Answered, Expire, Reply};
 use crate::message::client::Why;
 use crate::message::command::Verdict;
 use crate::message::txn::VoteKind;
@@ -125,6 +125,8 @@ pub enum TxnOutput {
         /// Of a commit: what each operation yields. Nothing of a transfer alone.
         replies: Vec<Reply>,
     },
+    /// The time of a pending transfer between two groups is over: end it, in both. Comes again until it has ended.
+    Due(Expire),
     /// A Resolve is applied here, or was before: acknowledge it.
     Resolved {
         /// The transaction.

@@ -115,6 +115,8 @@ impl Ledger {
             totals.ledger = account.ledger;
             totals.debits = totals.debits.wrapping_add(account.debits_posted);
             totals.credits = totals.credits.wrapping_add(account.credits_posted);
+            totals.debits_pending = totals.debits_pending.wrapping_add(account.debits_pending);
+            totals.credits_pending = totals.credits_pending.wrapping_add(account.credits_pending);
             row.digest(self.accounts.shard(place), place.position, &mut sum);
         }
         for (ledger, flow) in &self.flows {
@@ -123,7 +125,13 @@ impl Ledger {
             Row::digest(&(*ledger, *flow), &mut sum);
         }
         sum.add(self.ids.sum());
+        for (ledger, held) in self.pendings.held() {
+            let pending = ledgers.get(ledger).map_or((0, 0), |totals| (totals.debits_pending, totals.credits_pending));
+            assert_eq!(pending, *held, "what is pending at the accounts is what the pending transfers hold");
+        }
         sum.add(self.posted.sum());
+        sum.add(self.pendings.sum());
+        sum.add(self.balances.sum());
         sum.add(self.keys.sum());
         sum.add(self.replies.sum());
         self.sessions.digest(&mut sum);

@@ -44,6 +44,9 @@ impl Ledger {
     pub(crate) fn doubts_of(&self, account: AccountId) -> Vec<(TxnId, u128, u128)> {
         let Whereabouts::Here(place) = self.accounts.whereabouts(account) else { return Vec::new() };
         let effects = self.transactions.prepared_effects();
-        effects.filter(|(_, effect)| effect.place == place).map(|(txn, e)| (txn, e.debit, e.credit)).collect()
+        effects
+            .filter(|(_, effect)| effect.place == place)
+            .map(|(txn, e)| (txn, e.debit.posts, e.credit.posts))
+            .collect()
     }
 }

@@ -57,6 +57,11 @@ impl PostedLog {
         self.rows.push(row);
     }
 
+    /// The row at a position, which must exist.
+    pub(super) fn at(&self, position: u64) -> &PostedRow {
+        self.rows.at(position as usize)
+    }
+
     /// The rows from a position on.
     pub(super) fn from(&self, position: u64) -> impl Iterator<Item = &PostedRow> {
         let start = usize::try_from(position).unwrap_or(usize::MAX).min(self.rows.len());

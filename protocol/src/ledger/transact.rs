@@ -111,7 +111,7 @@ impl Ledger {
 
     /// There is room and its locks are free.
     fn carry_out_now(&mut self, txn: TxnId, digest: u128, transaction: &Transaction) -> TransactionResult {
-        let examined = match self.examine(transaction) {
+        let examined = match self.check_pendings(transaction).and_then(|()| self.examine(transaction)) {
             Ok(examined) => examined,
             Err(reason) => return self.in_trouble(txn, digest, transaction, &Trouble::Never(reason)),
         };

@@ -18,7 +18,7 @@ use super::doubt::{Ahead, Effects, Fit, Rank};
 use super::execution::swapped_of;
 use super::footprint::Footprint;
 use super::image::Row;
-use super::model::{Outcome, Reason, TransferResult};
+use super::model::{Outcome, PendingState, Reason, TransferResult};
 use super::operations::{Action, Answered, Reply};
 use super::output::{CommandResult, Output, TxnOutput};
 use super::queue::{Asker, Lane, Turn, Waiting};
@@ -412,11 +412,8 @@ impl Ledger {
 
     /// The vote on what has room and whose locks are free: with a yes it holds them.
     fn vote_now(&mut self, held: Held) -> VoteKind {
-        let refused = match held.action.transaction() {
-            None => None,
-            Some(transaction) => self.examine(transaction).err(),
-        };
-        if let Some(reason) = refused {
+        let examined = held.action.transaction().map_or(Ok(()), |transaction| self.examine(transaction).map(drop));
+        if let Err(reason) = self.check_action(&held.action).and(examined) {
             return VoteKind::No(reason);
         }
         if self.is_full_for(held.coordinator) {
@@ -563,6 +560,7 @@ impl Ledger {
             Action::Transfer(transfer) => {
                 self.post_all(&[Post::alone(transfer, held.digest, &held.needs.effects)]);
             }
+            Action::Expire(expire) => self.end_pending(expire.named().txn, PendingState::Expired, 0),
             Action::Transaction(transaction) => {
                 let examined = self.examine(transaction).expect("what was prepared can be carried out");
                 if is_planted(Bug::SwapValuesIgnored) && held.coordinator != self.group {

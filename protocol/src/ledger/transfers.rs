@@ -5,6 +5,7 @@ use super::accounts::{NO_TRANSFER, Place, Whereabouts};
 use super::doubt::{Ahead, Effect, Effects, Fit, Rank};
 use super::execution::sides;
 use super::footprint::{Footprint, Spot};
+use super::locks::Lock;
 use super::model::{Account, Flags, ItemResult, Outcome, Posted, Reason, Sides, Transfer, TransferResult};
 use super::operations::Reply;
 use super::output::{ClientOutput, CommandResult, Output, TransactionResult};
@@ -62,7 +63,8 @@ pub(super) struct Post {
 
 impl Post {
     /// Nothing if neither account is here.
-    pub(super) fn new(transfer: Transfer, digest: u128, debit: Option<Place>, credit: Option<Place>) -> Option<Post> {
+    pub(super) fn new(transfer: Transfer, digest: u128, places: (Option<Place>, Option<Place>)) -> Option<Post> {
+        let (debit, credit) = places;
         let sides = sides(debit, credit)?;
         Some(Post { transfer, digest, debit, credit, sides })
     }
@@ -70,10 +72,10 @@ impl Post {
     /// Of a transfer by itself, whose effects these are.
     pub(super) fn alone(transfer: &Transfer, digest: u128, effects: &Effects) -> Post {
         let side = |debit: bool| {
-            let found = effects.as_slice().iter().find(|effect| (effect.debit > 0) == debit);
+            let found = effects.as_slice().iter().find(|effect| (effect.debit.posts > 0) == debit);
             found.map(|effect| effect.place)
         };
-        let post = Post::new(*transfer, digest, side(true), side(false));
+        let post = Post::new(*transfer, digest, (side(true), side(false)));
         post.expect("what takes effect here has an account here")
     }
 }
@@ -171,9 +173,9 @@ impl Ledger {
 
     /// As [`Ledger::record`], of what may touch only keys here.
     pub(super) fn record_at(&mut self, txn: TxnId, digest: Option<u128>, outcome: Outcome, needs: &Footprint) {
-        match (needs.effects.as_slice(), needs.locks().first()) {
-            ([], Some(lock)) => {
-                let shard = self.accounts.map().shard_of_key(lock.key());
+        match (needs.effects.as_slice(), needs.locks().first().and_then(Lock::key)) {
+            ([], Some(key)) => {
+                let shard = self.accounts.map().shard_of_key(key);
                 self.ids.record(txn, digest, outcome, Some(shard));
             }
             _ => self.record(txn, digest, outcome, &needs.effects),
@@ -187,11 +189,11 @@ impl Ledger {
         match (debit, credit) {
             (Whereabouts::Here(from), Whereabouts::Here(to)) => {
                 let mut effects = Effects::default();
-                effects.push(Effect { place: from, debit: transfer.amount, ..Effect::default() });
-                effects.push(Effect { place: to, credit: transfer.amount, ..Effect::default() });
-                match self.doubts.never(&self.accounts, transfer.ledger, &effects) {
-                    Some(reason) => Err(Trouble::Never(reason)),
-                    None => Ok(effects),
+                effects.push(Effect::debit(from, transfer.amount));
+                effects.push(Effect::credit(to, transfer.amount));
+                match self.doubts.are_of(&self.accounts, transfer.ledger, &effects) {
+                    false => Err(Trouble::Never(Reason::LedgerMismatch)),
+                    true => Ok(effects),
                 }
             }
             (Whereabouts::Here(_), Whereabouts::Elsewhere) => Err(Trouble::Moved),
@@ -203,9 +205,11 @@ impl Ledger {
     pub(super) fn effects_here(&self, transfer: &Transfer) -> Result<Effects, Trouble> {
         check_content(transfer)?;
         let mut effects = Effects::default();
-        for (account, debit, credit) in [(transfer.debit, transfer.amount, 0), (transfer.credit, 0, transfer.amount)] {
+        let both: [(AccountId, fn(Place, u128) -> Effect); 2] =
+            [(transfer.debit, Effect::debit), (transfer.credit, Effect::credit)];
+        for (account, effect) in both {
             match self.accounts.whereabouts(account) {
-                Whereabouts::Here(place) => effects.push(Effect { place, debit, credit, read: false }),
+                Whereabouts::Here(place) => effects.push(effect(place, transfer.amount)),
                 Whereabouts::Missing | Whereabouts::Nowhere => return Err(Trouble::Never(Reason::NoSuchAccount)),
                 Whereabouts::Elsewhere => {}
             }
@@ -255,6 +259,10 @@ impl Ledger {
         }
         let posted = Posted { transfer: *transfer, sides: *sides, posted_at: self.time };
         self.posted.push(PostedRow { posted, before_debit, before_credit }, *digest);
+        self.index.enter_posting(position, &posted);
+        for place in [post.debit, post.credit].into_iter().flatten() {
+            self.note_balances(place, transfer.id);
+        }
     }
 
     /// Puts an operation into the queue, which has a place.
@@ -295,8 +303,11 @@ impl Ledger {
         if at != before {
             // First the new place, then the old one goes: an account that stays is not forgotten in between.
             let (new, old) = (difference(&at.effects, &before.effects), difference(&before.effects, &at.effects));
+            // Where it waits for another amount than before there is one claim: the old one goes first.
+            let (same, gone) = old.clone().partition(|old| new.as_slice().iter().any(|new| new.place == old.place));
+            self.doubts.unclaim(&mut self.accounts, turn, rank, &same);
             self.doubts.claim(&mut self.accounts, turn, rank, &new);
-            self.doubts.unclaim(&mut self.accounts, turn, rank, &old);
+            self.doubts.unclaim(&mut self.accounts, turn, rank, &gone);
             self.queue.move_to(turn, at);
             for effect in old.as_slice() {
                 self.stir(Spot::Account(effect.place), Some(turn));
@@ -364,7 +375,9 @@ impl Ledger {
     pub(super) fn expire_one(&mut self, outputs: &mut Vec<Output>) -> bool {
         #[cfg(feature = "planted")]
         self.lose_holds(Bug::PreparedExpires, self.time);
-        let Some(key) = self.queue.expired(self.time) else { return self.sessions.expire_one(self.time) };
+        let Some(key) = self.queue.expired(self.time) else {
+            return self.expire_pending(outputs) || self.sessions.expire_one(self.time);
+        };
         let waiter = self.dequeue(key);
         match waiter.what {
             Waiting::Read(account, _) => outputs.push(Output::ReadExpired(account)),
@@ -412,13 +425,17 @@ pub(super) fn check_content(transfer: &Transfer) -> Result<(), Trouble> {
     if debit == transfer.credit.0 { Err(Trouble::Never(Reason::SameAccount)) } else { Ok(()) }
 }
 
-fn check_rules(account: &Account) {
-    let Account { flags, debits_posted, credits_posted, .. } = account;
+/// What holds of an account before and after each operation.
+pub(super) fn check_rules(account: &Account) {
+    const FITS: &str = "what was granted can be applied";
+    let Account { flags, debits_pending, debits_posted, credits_pending, credits_posted, .. } = account;
+    let debits = debits_posted.checked_add(*debits_pending).expect(FITS);
+    let credits = credits_posted.checked_add(*credits_pending).expect(FITS);
     if flags.has(Flags::DEBITS_MUST_NOT_EXCEED_CREDITS) {
-        assert!(debits_posted <= credits_posted, "an account never owes more than its rules allow");
+        assert!(debits <= *credits_posted, "an account never owes more than its rules allow");
     }
     if flags.has(Flags::CREDITS_MUST_NOT_EXCEED_DEBITS) {
-        assert!(credits_posted <= debits_posted, "an account is never owed more than its rules allow");
+        assert!(credits <= *debits_posted, "an account is never owed more than its rules allow");
     }
 }
 

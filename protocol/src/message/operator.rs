@@ -363,8 +363,12 @@ pub struct LedgerTotals {
     pub sent: u128,
     /// What was received from other groups.
     pub received: u128,
+    /// The sum of all debits pending, recomputed from the accounts.
+    pub debits_pending: u128,
+    /// The sum of all credits pending, recomputed from the accounts.
+    pub credits_pending: u128,
 }
-wire_struct!(LedgerTotals { ledger, debits, credits, sent, received });
+wire_struct!(LedgerTotals { ledger, debits, credits, sent, received, debits_pending, credits_pending });
 
 /// Which ids.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -9,6 +9,7 @@
 
 mod attempt;
 mod endings;
+mod expiry;
 mod requests;
 mod serving;
 

@@ -267,7 +267,8 @@ impl Serving {
             | TxnOutput::Begun { .. }
             | TxnOutput::Void { .. }
             | TxnOutput::Known { .. }
-            | TxnOutput::Decided { .. } => {}
+            | TxnOutput::Decided { .. }
+            | TxnOutput::Due(_) => {}
         }
     }
 

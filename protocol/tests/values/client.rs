@@ -276,8 +276,9 @@ prop_compose! {
 prop_compose! {
     fn ledger_totals()(
         ledger in u32s(), debits in u128s(), credits in u128s(), sent in u128s(), received in u128s(),
+        (debits_pending, credits_pending) in (u128s(), u128s()),
     ) -> LedgerTotals {
-        LedgerTotals { ledger, debits, credits, sent, received }
+        LedgerTotals { ledger, debits, credits, sent, received, debits_pending, credits_pending }
     }
 }
 

@@ -1,11 +1,13 @@
 //! Transactions, and what they yield.
 
-use drachma_protocol::ledger::model::{Account, Balance};
+use drachma_protocol::ids::{AccountId, TransferId};
+use drachma_protocol::ledger::model::{Account, Balance, BalancesAt, PendingState, PendingTransfer, Posted, Sides};
 use drachma_protocol::ledger::operations::{
-    Action, Add, Answered, BalanceIs, Condition, Key, KeyIs, Operation, Put, Reply, Rows, Scan, Swap, Swapped,
-    Transaction, Value,
+    Action, Add, Answered, BalanceIs, Condition, Expire, Key, KeyIs, List, ListOf, Listed, ListedRows, Operation, Pend,
+    PostPending, Put, Reply, Rows, Scan, Swap, Swapped, Transaction, Value, VoidPending,
 };
 use drachma_protocol::message::operator::Nothing;
+use drachma_protocol::time::{LogTime, Span};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -56,7 +58,70 @@ pub(crate) fn operation() -> impl Strategy<Value = Operation> {
         key().prop_map(Operation::Get),
         (key(), option::of(key()), u32s()).prop_map(|(from, to, limit)| Operation::Scan(Scan { from, to, limit })),
         account_id().prop_map(Operation::Read),
+        (transfer(), u64s()).prop_map(|(transfer, timeout)| Operation::Pend(Pend { transfer, timeout: Span(timeout) })),
+        (ending(), option::of(u128s())).prop_map(|((id, pending, debit, credit), amount)| {
+            Operation::Post(PostPending { id, pending, debit, credit, amount })
+        }),
+        ending().prop_map(|(id, pending, debit, credit)| Operation::Void(VoidPending { id, pending, debit, credit })),
+        account_id().prop_map(Operation::Close),
+        account_id().prop_map(Operation::Open),
+        list().prop_map(Operation::List),
     ]
+}
+
+fn list() -> impl Strategy<Value = List> {
+    let of = prop_oneof![
+        account_id().prop_map(ListOf::Account),
+        any::<u16>().prop_map(ListOf::Code),
+        u128s().prop_map(ListOf::UserData128),
+        u64s().prop_map(ListOf::UserData64),
+        u32s().prop_map(ListOf::UserData32),
+        account_id().prop_map(ListOf::Pending),
+        account_id().prop_map(ListOf::Balances),
+    ];
+    let times = (u64s().prop_map(LogTime), option::of(u64s().prop_map(LogTime)));
+    (of, any::<bool>(), times, option::of(u64s()), u32s()).prop_map(|(of, newest, (since, until), from, limit)| List {
+        of,
+        newest,
+        since,
+        until,
+        from,
+        limit,
+    })
+}
+
+fn listed() -> impl Strategy<Value = Listed> {
+    let pending = (transfer(), u64s(), u128s()).prop_map(|(transfer, timeout, posted)| PendingTransfer {
+        transfer,
+        sides: Sides::Credit,
+        made_at: LogTime(3),
+        timeout: Span(timeout),
+        state: PendingState::Posted,
+        ended_at: LogTime(timeout),
+        posted,
+    });
+    let posted =
+        (transfer(), u64s()).prop_map(|(transfer, at)| Posted { transfer, sides: Sides::Both, posted_at: LogTime(at) });
+    let balances =
+        (account_id(), transfer_id(), u128s(), u64s()).prop_map(|(account, transfer, total, at)| BalancesAt {
+            account,
+            transfer,
+            at: LogTime(at),
+            debits_pending: total,
+            debits_posted: 1,
+            credits_pending: 0,
+            credits_posted: total,
+        });
+    let rows = prop_oneof![
+        vec(posted, 0..4).prop_map(ListedRows::Posted),
+        vec(pending, 0..4).prop_map(ListedRows::Pending),
+        vec(balances, 0..4).prop_map(ListedRows::Balances),
+    ];
+    (rows, option::of(u64s())).prop_map(|(rows, next)| Listed { rows, next })
+}
+
+fn ending() -> impl Strategy<Value = (TransferId, TransferId, AccountId, AccountId)> {
+    (transfer_id(), transfer_id(), account_id(), account_id())
 }
 
 /// One without faults of its own.
@@ -69,7 +134,12 @@ pub(crate) fn transaction() -> impl Strategy<Value = Transaction> {
 }
 
 pub(crate) fn action() -> impl Strategy<Value = Action> {
-    prop_oneof![transfer().prop_map(Action::from), transaction().prop_map(Action::from)]
+    let expire = ending().prop_map(|(id, pending, debit, credit)| Expire { id, pending, debit, credit });
+    prop_oneof![
+        transfer().prop_map(Action::from),
+        transaction().prop_map(Action::from),
+        expire.prop_map(Action::Expire)
+    ]
 }
 
 pub(crate) fn row() -> impl Strategy<Value = (Key, Value)> {
@@ -87,6 +157,7 @@ pub(crate) fn reply() -> impl Strategy<Value = Reply> {
         delta().prop_map(Reply::Number),
         u64s().prop_map(Reply::Length),
         (option::of(value()), option::of(value())).prop_map(|(left, right)| Reply::Swapped(Swapped { left, right })),
+        listed().prop_map(Reply::Listed),
     ]
 }
 

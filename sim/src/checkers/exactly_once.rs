@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use drachma_protocol::ids::{GroupId, TxnId};
 use drachma_protocol::ledger::model::{Outcome, Posted};
 
+use super::pending::is_of_vault;
 use super::{Answered, Applied, Checker, End, Verdict};
 use crate::history::TransferRecord;
 
@@ -52,7 +53,7 @@ impl Checker for ExactlyOnce {
         let posted = end.posted();
         for (group, rows) in &posted {
             for (txn, row) in rows {
-                if !end.history.was_asked(&row.transfer) {
+                if !is_of_vault(end, &row.transfer) && !end.history.was_asked(&row.transfer) {
                     let asked = end.history.transfers.get(txn).map(|record| record.transfer);
                     return Err(format!("{group} posted {row:?}; asked was {asked:?}"));
                 }

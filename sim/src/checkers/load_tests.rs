@@ -36,8 +36,14 @@ impl Story {
             ledgers: Vec::new(),
             epoch: shape.map.epoch,
         };
-        let view =
-            ReplicaView { node: NodeId(1), totals, posted: Vec::new(), accounts: Vec::new(), keys: BTreeMap::new() };
+        let view = ReplicaView {
+            node: NodeId(1),
+            totals,
+            posted: Vec::new(),
+            accounts: Vec::new(),
+            keys: BTreeMap::new(),
+            pending: Vec::new(),
+        };
         Story { shape, history: History::default(), groups: BTreeMap::from([(GroupId(1), vec![view])]) }
     }
 

@@ -20,6 +20,7 @@
 //! | 8 | a lookup tells what everybody is told | [`lookups`] |
 //! | 8 | nothing runs under a session that its group does not know | [`sessions`] |
 //! | 9 | transactions commit in every group or in none, and nothing is left over | [`atomicity`] |
+//! | 9 | what is pending ends once, in both groups alike; chains are whole; what is closed stays so | [`pending`] |
 //! | 10 | every account has one owner, and only that one posts to it | [`ownership`] |
 //! | 12 | what one client reads never goes back and has its own writes | [`levels`] |
 //! | | accounts are as they were created, and as was answered | [`accounts`] |
@@ -53,6 +54,7 @@ mod load_tests;
 pub mod logs;
 pub mod lookups;
 pub mod ownership;
+pub mod pending;
 pub mod prefix;
 pub mod reads;
 pub mod refusals;
@@ -69,7 +71,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use drachma_protocol::ids::{GroupId, NodeId, Origin, Slot, TxnId};
-use drachma_protocol::ledger::model::{Account, Posted};
+use drachma_protocol::ledger::model::{Account, PendingTransfer, Posted};
 use drachma_protocol::ledger::operations::{Key, Value};
 use drachma_protocol::log::record::{Record, Recovered};
 use drachma_protocol::message::Message;
@@ -229,6 +231,8 @@ pub struct ReplicaView {
     pub accounts: Vec<Account>,
     /// Every key of the clients with its value.
     pub keys: BTreeMap<Key, Value>,
+    /// Every pending transfer there ever was, in the order in which they were made.
+    pub pending: Vec<PendingTransfer>,
 }
 
 /// The end of a run.
@@ -381,6 +385,7 @@ impl Checkers {
             Box::new(keys::Keys),
             Box::new(bounds::Bounds::default()),
             Box::new(accounts::Accounts),
+            Box::new(pending::Pending),
             Box::new(lookups::Lookups),
             Box::new(contests::Contests),
             Box::new(sessions::Sessions),

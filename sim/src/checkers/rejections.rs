@@ -81,6 +81,15 @@ fn is_true(end: &End<'_>, accounts: &BTreeMap<AccountId, Account>, transfer: &Tr
         }
         // A transfer has no conditions and no keys.
         Reason::Condition | Reason::TooLarge | Reason::NotANumber => false,
+        // Nor does it end a pending one, and no batch has a chain.
+        Reason::PendingNotFound
+        | Reason::PendingAlreadyPosted
+        | Reason::PendingAlreadyVoided
+        | Reason::PendingExpired
+        | Reason::ExceedsPendingAmount
+        | Reason::PendingDifferentAccounts
+        | Reason::LinkedEventFailed
+        | Reason::LinkedEventChainOpen => false,
         // A conflict speaks of a content that is not in the history under this id.
         Reason::Fenced | Reason::IdConflict => true,
     }

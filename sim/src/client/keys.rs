@@ -278,7 +278,7 @@ impl Client {
         self.send_transaction(now, kind, transaction);
     }
 
-    fn send_transaction(&mut self, now: u64, kind: CommandKind, transaction: Transaction) {
+    pub(super) fn send_transaction(&mut self, now: u64, kind: CommandKind, transaction: Transaction) {
         let txn = transaction.txn(&self.shape.map);
         let group = self.group_of(txn.first);
         let identity = self.sessions.pick(&mut self.rng);

@@ -15,6 +15,7 @@ mod options;
 mod sessions;
 pub mod streets;
 pub mod town;
+pub mod vault;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -41,6 +42,7 @@ pub use options::ClientOptions;
 use sessions::Sessions;
 use streets::Streets;
 use town::Town;
+use vault::{Reserved, Vault};
 
 /// The copies of a request are told apart by the low bits of the correlation id.
 const COPIES: u64 = 1 << 16;
@@ -94,6 +96,9 @@ pub struct Client {
     shape: Shape,
     town: Town,
     streets: Streets,
+    vault: Vault,
+    // Pending transfers that the client has made lately.
+    reserved: Vec<Reserved>,
     rng: Rng,
     transfers: Transfers,
     generators: [Box<dyn Workload>; 2],
@@ -141,6 +146,8 @@ impl Client {
             generators: generators(&town, &mut rng),
             town,
             streets: Streets::of(shape),
+            vault: Vault::of(shape),
+            reserved: Vec::new(),
             groups: shape.groups.iter().map(|(group, _)| *group).filter(owned).collect(),
             routes: Routes::new(shape.groups.iter().cloned()),
             shape: shape.clone(),
@@ -187,6 +194,10 @@ impl Client {
             self.begun += 1;
             if self.rng.chance(self.options.mischief) {
                 self.mischief(now, history);
+                continue;
+            }
+            if self.options.vault > 0 && self.rng.chance(self.options.vault) {
+                self.vault_operation(now, history);
                 continue;
             }
             if self.rng.chance(self.options.keys) {

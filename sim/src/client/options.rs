@@ -65,12 +65,17 @@ pub struct ClientOptions {
     pub keys_across: u64,
     /// How many lists of each group are in use at a time.
     pub lists: u64,
+    /// How many of 100 operations are about pending transfers, chains and closed accounts.
+    pub vault: u64,
 }
 
 impl ClientOptions {
     /// Draws what clients do.
     pub fn draw(rng: &mut Rng) -> ClientOptions {
+        // Drawn beside the stream: seeds of before are what they were, but for this.
+        let mut own = Rng::new(rng.clone().next_u64() ^ 0x0076_6175_6c74);
         ClientOptions {
+            vault: pick(&mut own, &[0, 10, 40, 80]),
             mean_pause: pick(rng, &[300_000, 1_000_000, 2_000_000]),
             operations: between(rng, 5_000, 20_000),
             in_flight: between(rng, 1, 4),

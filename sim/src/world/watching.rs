@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use drachma_protocol::ids::{GroupId, NodeId, Slot};
-use drachma_protocol::ledger::model::{Account, Posted};
+use drachma_protocol::ledger::model::{Account, PendingTransfer, Posted};
 use drachma_protocol::ledger::operations::{Key, Operation, Reply, Scan, Value};
 use drachma_protocol::ledger::{Ledger, QueryState};
 use drachma_protocol::message::operator::{AccountsCall, PageCall};
@@ -137,7 +137,8 @@ impl World<'_> {
         let (answered, at) = self.progress;
         let history = &self.history;
         let transfers = history.transfers.values().filter(|record| !record.answers.is_empty()).count();
-        let transactions = history.transactions.values().filter(|record| !record.answers.is_empty()).count();
+        let transactions = history.transactions.values().chain(history.vault.values());
+        let transactions = transactions.filter(|record| !record.answers.is_empty()).count();
         if transfers + transactions > answered {
             self.progress = (transfers + transactions, self.now);
             return true;
@@ -161,6 +162,9 @@ impl World<'_> {
             if totals.in_doubt + totals.coordinated + totals.waiting > 0 {
                 return Some(format!("{group} on {} is not at rest: {totals:?}", node.id));
             }
+            if ledger.next_expiry().is_some() {
+                return Some(format!("{group} on {} holds what is to expire", node.id));
+            }
             let length = *lengths.entry(group).or_insert(totals.applied);
             if length != totals.applied {
                 return Some(format!(
@@ -182,6 +186,17 @@ fn all_accounts(ledger: &Ledger) -> Vec<Account> {
         next = page.next;
     }
     accounts
+}
+
+fn all_pending(ledger: &Ledger) -> Vec<PendingTransfer> {
+    let mut pending = Vec::new();
+    loop {
+        let page = ledger.pending_transfers(pending.len() as u64, 1000);
+        if page.is_empty() {
+            return pending;
+        }
+        pending.extend(page);
+    }
 }
 
 /// Every key of the clients; none while something is in doubt.
@@ -210,7 +225,8 @@ fn view(node: NodeId, ledger: &Ledger, keys: BTreeMap<Key, Value>) -> ReplicaVie
         let is_last = page.rows.is_empty();
         posted.extend(page.rows);
         if is_last {
-            return ReplicaView { node, totals: ledger.totals(), posted, accounts: all_accounts(ledger), keys };
+            let (totals, accounts, pending) = (ledger.totals(), all_accounts(ledger), all_pending(ledger));
+            return ReplicaView { node, totals, posted, accounts, keys, pending };
         }
     }
 }

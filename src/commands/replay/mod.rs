@@ -66,6 +66,8 @@ pub struct Replay {
     ledger: Ledger,
     accounts: BTreeMap<AccountId, Account>,
     keys: BTreeMap<Key, Value>,
+    // The pending transfers: a posting says only which.
+    pendings: BTreeMap<TxnId, Transfer>,
     // Started and not ended.
     open: BTreeMap<TxnId, Action>,
     // Prepares that have no vote yet.
@@ -110,6 +112,7 @@ impl Replay {
             ledger,
             accounts: BTreeMap::new(),
             keys: BTreeMap::new(),
+            pendings: BTreeMap::new(),
             open: BTreeMap::new(),
             prepared: BTreeMap::new(),
             waiting: BTreeMap::new(),
@@ -235,7 +238,7 @@ impl Replay {
                 let (verdict, swapped) = (resolve.verdict, swapped.collect());
                 self.end(txn, Some(verdict), &swapped, telling);
             }
-            TxnOutput::Void { .. } | TxnOutput::Known { .. } => {}
+            TxnOutput::Void { .. } | TxnOutput::Known { .. } | TxnOutput::Due(_) => {}
         }
     }
 
@@ -311,8 +314,10 @@ impl Replay {
             Some(Verdict::Commit) => {
                 match &action {
                     Action::Transfer(transfer) => self.post_all(txn, std::iter::once(transfer), telling),
+                    Action::Expire(_) => {} // No balance changes.
                     Action::Transaction(transaction) => {
-                        self.post_all(txn, transaction.transfers(), telling);
+                        let transfers = self.posted_by(transaction);
+                        self.post_all(txn, transfers.iter(), telling);
                         self.write_all(txn, transaction, elsewhere, telling);
                     }
                 }
@@ -321,6 +326,27 @@ impl Replay {
             Some(Verdict::Reject(reason)) => telling.push(txn, Event::Abort(Some(reason))),
             Some(Verdict::Abort) | None => telling.push(txn, Event::Abort(None)),
         }
+    }
+
+    /// What a transaction posts: its transfers, and what it posts of pending ones.
+    fn posted_by(&mut self, transaction: &Transaction) -> Vec<Transfer> {
+        let mut transfers = Vec::new();
+        for operation in &transaction.operations {
+            match operation {
+                Operation::Transfer(transfer) => transfers.push(*transfer),
+                Operation::Pend(pend) => {
+                    self.pendings.insert(TxnId::from(&pend.transfer), pend.transfer);
+                }
+                Operation::Post(post) => {
+                    let pending = self.pendings.get(&TxnId { id: post.pending, first: post.debit });
+                    transfers.extend(
+                        pending.map(|pending| Transfer { amount: post.amount.unwrap_or(pending.amount), ..*pending }),
+                    );
+                }
+                _ => {}
+            }
+        }
+        transfers
     }
 
     /// Posts what is of this group, and tells each account's new balance once.
@@ -372,6 +398,8 @@ impl Replay {
                     vec![(left, side(right, there.right)), (right, side(left, there.left))]
                 }
                 Operation::Transfer(_) | Operation::Get(_) | Operation::Scan(_) | Operation::Read(_) => Vec::new(),
+                Operation::Pend(_) | Operation::Post(_) | Operation::Void(_) => Vec::new(),
+                Operation::Close(_) | Operation::Open(_) | Operation::List(_) => Vec::new(),
             };
             for (key, value) in values {
                 if !self.owns(key) {

@@ -7,6 +7,7 @@ use drachma_protocol::ids::{AccountId, TransferId};
 use drachma_protocol::ledger::model::{Balance, Transfer};
 use drachma_protocol::ledger::operations as ops;
 use drachma_protocol::ledger::operations::{Condition, Operation, SCAN_LIMIT, Transaction};
+use drachma_protocol::time::Span;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer, Error, MapAccess, Visitor};
 
@@ -140,6 +141,11 @@ enum RawOperation {
     Get(Key),
     Scan { from: Key, to: Option<Key>, limit: Option<u32> },
     Read(Number),
+    Pend(RawPend),
+    Post(RawPost),
+    Void(RawVoid),
+    Close(Number),
+    Open(Number),
 }
 
 impl From<RawOperation> for Operation {
@@ -157,6 +163,22 @@ impl From<RawOperation> for Operation {
                 Operation::Scan(ops::Scan { from: from.0, to, limit })
             }
             RawOperation::Read(account) => Operation::Read(AccountId(account.0)),
+            RawOperation::Pend(raw) => Operation::Pend(raw.into()),
+            RawOperation::Post(RawPost { id, pending, debit, credit, amount }) => Operation::Post(ops::PostPending {
+                id: id.map_or(TransferId(0), |id| id.0),
+                pending: pending.0,
+                debit: AccountId(debit.0),
+                credit: AccountId(credit.0),
+                amount: amount.map(|amount| amount.0),
+            }),
+            RawOperation::Void(RawVoid { id, pending, debit, credit }) => Operation::Void(ops::VoidPending {
+                id: id.map_or(TransferId(0), |id| id.0),
+                pending: pending.0,
+                debit: AccountId(debit.0),
+                credit: AccountId(credit.0),
+            }),
+            RawOperation::Close(account) => Operation::Close(AccountId(account.0)),
+            RawOperation::Open(account) => Operation::Open(AccountId(account.0)),
         }
     }
 }
@@ -188,6 +210,64 @@ impl From<RawTransfer> for Transfer {
             user_data_64: raw.user_data_64.unwrap_or(0),
             user_data_32: raw.user_data_32.unwrap_or(0),
         }
+    }
+}
+
+/// A pending transfer: a transfer, and how long it may stay pending.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawPend {
+    id: Id,
+    debit: Number,
+    credit: Number,
+    amount: Number,
+    ledger: Option<u32>,
+    code: Option<u16>,
+    user_data_128: Option<Number>,
+    user_data_64: Option<u64>,
+    user_data_32: Option<u32>,
+    timeout: Option<Timeout>,
+}
+
+impl From<RawPend> for ops::Pend {
+    fn from(raw: RawPend) -> ops::Pend {
+        let RawPend { id, debit, credit, amount, ledger, code, user_data_128, user_data_64, user_data_32, timeout } =
+            raw;
+        let id = Some(id);
+        let transfer =
+            RawTransfer { id, debit, credit, amount, ledger, code, user_data_128, user_data_64, user_data_32 };
+        ops::Pend { transfer: transfer.into(), timeout: timeout.map_or(Span(0), |timeout| timeout.0) }
+    }
+}
+
+/// What names a pending transfer, to post or to void it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawVoid {
+    id: Option<Id>,
+    pending: Id,
+    debit: Number,
+    credit: Number,
+}
+
+/// As [`RawVoid`], with how much is posted; nothing: all of it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawPost {
+    id: Option<Id>,
+    pending: Id,
+    debit: Number,
+    credit: Number,
+    amount: Option<Number>,
+}
+
+/// A length of time, such as `30s`.
+struct Timeout(Span);
+
+impl<'de> Deserialize<'de> for Timeout {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Timeout, D::Error> {
+        let duration = crate::cli::duration(&String::deserialize(deserializer)?).map_err(D::Error::custom)?;
+        Ok(Timeout(Span(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX))))
     }
 }
 

@@ -181,6 +181,12 @@ fn verb(operation: &Operation) -> &'static str {
         Operation::Get(_) => "get",
         Operation::Scan(_) => "scan",
         Operation::Read(_) => "read",
+        Operation::Pend(_) => "pend",
+        Operation::Post(_) => "post",
+        Operation::Void(_) => "void",
+        Operation::Close(_) => "close",
+        Operation::Open(_) => "open",
+        Operation::List(_) => "list",
     }
 }
 

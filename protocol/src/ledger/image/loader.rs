@@ -6,9 +6,12 @@ use crate::ids::GroupId;
 use crate::ledger::accounts::Accounts;
 use crate::ledger::doubt::Doubts;
 use crate::ledger::ids::Ids;
+use crate::ledger::index::Index;
 use crate::ledger::keys::Keys;
+use crate::ledger::lists::BalanceLog;
 use crate::ledger::locks::Locks;
-use crate::ledger::posted::PostedLog;
+use crate::ledger::pending::Pendings;
+use crate::ledger::posted::{self, PostedLog};
 use crate::ledger::queue::{Queue, Wake};
 use crate::ledger::replies::Replies;
 use crate::ledger::sessions::Sessions;
@@ -164,6 +167,9 @@ impl ImageLoader {
         if !ledger.prepares_wait_where_they_say() {
             return Err(ImageError::Fault("a prepare that waits and is not in the queue, or the reverse"));
         }
+        if !ledger.is_pending_what_is_held() {
+            return Err(ImageError::Fault("accounts with other pending amounts than the pending transfers hold"));
+        }
         let found = ledger.totals().digest;
         if found == expected { Ok(ledger) } else { Err(ImageError::Digest { expected, found }) }
     }
@@ -205,7 +211,9 @@ impl ImageLoader {
             Section::Accounts => ledger.accounts.load(decode(reader)?, counts.posted),
             Section::Keys => ledger.keys.load(decode(reader)?, ledger.accounts.map()),
             Section::Ids => ledger.ids.load(decode(reader)?),
-            Section::Posted => ledger.posted.load(decode(reader)?),
+            Section::Posted => ledger.load_posted(decode(reader)?),
+            Section::Pendings => ledger.load_pending(decode(reader)?),
+            Section::Balances => ledger.load_balances(decode(reader)?),
             Section::Flows => ledger.load_flow(decode(reader)?),
             Section::Sessions => ledger.sessions.load(decode(reader)?),
             Section::Records => ledger.transactions.load_record(decode(reader)?, ledger.group),
@@ -273,6 +281,9 @@ impl Ledger {
             replies: Replies::new(seed),
             ids: Ids::new(seed, parts),
             posted: PostedLog::new(),
+            pendings: Pendings::new(seed),
+            balances: BalanceLog::new(),
+            index: Index::new(seed, parts),
             flows: std::collections::BTreeMap::new(),
             queue,
             wake: Wake::default(),
@@ -283,6 +294,13 @@ impl Ledger {
             last_work: 0,
             rows: RowCounts::default(),
         }
+    }
+
+    fn load_posted(&mut self, row: posted::ImageRow) -> Result<(), Fault> {
+        let position = self.posted.len();
+        self.posted.load(row)?;
+        self.index.enter_posting(position, &self.posted.at(position).posted);
+        Ok(())
     }
 
     fn load_flow(&mut self, (ledger, flow): (u32, Flow)) -> Result<(), Fault> {

@@ -29,6 +29,8 @@ use super::accounts::AccountsImage;
 use super::digest::Sum;
 use super::ids::IdsImage;
 use super::keys::KeysImage;
+use super::lists::BalancesImage;
+use super::pending::PendingsImage;
 use super::posted::PostedImage;
 use super::queue::{Turn, Waiter};
 use super::replies::RepliesImage;
@@ -123,6 +125,8 @@ enum Section {
     Keys,
     Ids,
     Posted,
+    Pendings,
+    Balances,
     Flows,
     Sessions,
     Records,
@@ -132,8 +136,8 @@ enum Section {
     End,
 }
 wire_tags!(Section {
-    1 => Head, 2 => Accounts, 3 => Keys, 4 => Ids, 5 => Posted, 6 => Flows, 7 => Sessions, 8 => Records, 9 => Held,
-    10 => Queue, 11 => Replies, 12 => End,
+    1 => Head, 2 => Accounts, 3 => Keys, 4 => Ids, 5 => Posted, 13 => Pendings, 14 => Balances, 6 => Flows,
+    7 => Sessions, 8 => Records, 9 => Held, 10 => Queue, 11 => Replies, 12 => End,
 });
 
 /// What an image begins with.
@@ -160,8 +164,10 @@ struct Counts {
     keys: u64,
     ids: u64,
     posted: u64,
+    pendings: u64,
+    balances: u64,
 }
-wire_struct!(Counts { accounts, keys, ids, posted });
+wire_struct!(Counts { accounts, keys, ids, posted, pendings, balances });
 
 /// What an image ends with.
 struct End {
@@ -226,6 +232,8 @@ struct Parts {
     keys: KeysImage,
     ids: IdsImage,
     posted: PostedImage,
+    pendings: PendingsImage,
+    balances: BalancesImage,
     flows: Vec<(u32, Flow)>,
     sessions: SessionsImage,
     records: Vec<Arc<Coordination>>,
@@ -245,6 +253,8 @@ impl Parts {
             Section::Keys => &self.keys,
             Section::Ids => &self.ids,
             Section::Posted => &self.posted,
+            Section::Pendings => &self.pendings,
+            Section::Balances => &self.balances,
             Section::Flows => &self.flows,
             Section::Sessions => &self.sessions,
             Section::Records => &self.records,
@@ -332,6 +342,9 @@ impl Ledger {
             replies,
             ids,
             posted,
+            pendings,
+            balances,
+            index: _, // Follows from the rows that it is of.
             flows,
             queue,
             wake,
@@ -343,7 +356,8 @@ impl Ledger {
             rows: _,
         } = self;
         assert!(wake.is_empty(), "nobody has to be looked at between two entries");
-        let sums = [keys.sum(), ids.sum(), posted.sum(), sessions.sum(), replies.sum()];
+        let rows = [keys.sum(), ids.sum(), posted.sum(), pendings.sum(), balances.sum()];
+        let sums = rows.into_iter().chain([sessions.sum(), replies.sum()]);
         let (records, held) = transactions.image();
         Image(Arc::new(Parts {
             head,
@@ -351,13 +365,15 @@ impl Ledger {
             keys: keys.image(),
             ids: ids.image(),
             posted: posted.image(),
+            pendings: pendings.image(),
+            balances: balances.image(),
             flows: flows.iter().map(|(ledger, flow)| (*ledger, *flow)).collect(),
             sessions: sessions.image(),
             records,
             held,
             queue: queue.image(),
             replies: replies.image(),
-            kept: sums.into_iter().fold(0, u128::wrapping_add),
+            kept: sums.fold(0, u128::wrapping_add),
         }))
     }
 
@@ -383,6 +399,8 @@ impl Ledger {
             keys: self.keys.len(),
             ids: self.ids.len() as u64,
             posted: self.posted.len(),
+            pendings: self.pendings.len(),
+            balances: self.balances.len(),
         }
     }
 

@@ -3,13 +3,14 @@
 mod story;
 
 use super::{CHUNK_BYTES, CHUNK_LIMIT, Image, ImageError, ImageLoader, encoder::Chunk};
-use crate::ids::{Epoch, GroupId, Slot};
-use crate::ledger::operations::{Key, Operation, Put, Transaction, VALUE_LIMIT, Value};
+use crate::ids::{AccountId, Epoch, GroupId, Slot};
+use crate::ledger::operations::{Key, LIST_LIMIT, List, ListOf, Operation, Put, Transaction, VALUE_LIMIT, Value};
 use crate::ledger::output::Output;
 use crate::ledger::tests::{G1, G2, World, genesis, move_money, transfers};
 use crate::ledger::{Ledger, Limits};
 use crate::message::operator::{AccountsCall, KeysCall, PageCall};
 use crate::rng::Rng;
+use crate::time::LogTime;
 use story::Story;
 
 /// All chunks.
@@ -35,8 +36,24 @@ fn assert_alike(one: &Ledger, two: &Ledger, what: &str) {
     assert_eq!(one.posted_page(&all), two.posted_page(&all), "{what}");
     let keys = KeysCall { shard: crate::ids::ShardId(0), from: None, limit: 8190 };
     assert_eq!(one.keys_page(&keys), two.keys_page(&keys), "{what}");
+    assert_eq!(one.pending_transfers(0, 8190), two.pending_transfers(0, 8190), "{what}");
+    for of in lists() {
+        for newest in [false, true] {
+            let list = List { of, newest, since: LogTime(0), until: None, from: None, limit: LIST_LIMIT };
+            assert_eq!(one.list(&list), two.list(&list), "{what}: {of:?}");
+        }
+    }
     assert_eq!((one.time(), one.leader(), one.members()), (two.time(), two.leader(), two.members()), "{what}");
     assert_eq!((one.counter(), one.epoch(), one.next_expiry()), (two.counter(), two.epoch(), two.next_expiry()));
+}
+
+/// Every list that a story can have.
+fn lists() -> Vec<ListOf> {
+    let accounts = [1, 2, 3, 11, 12, 13].into_iter().chain(101..=110).map(AccountId);
+    let of_accounts =
+        accounts.flat_map(|account| [ListOf::Account(account), ListOf::Pending(account), ListOf::Balances(account)]);
+    let others = [ListOf::Code(1), ListOf::UserData64(1), ListOf::UserData64(2), ListOf::UserData32(1)];
+    of_accounts.chain(others).collect()
 }
 
 fn apply(ledger: &mut Ledger, entry: &[u8], budget: usize) -> Vec<Output> {

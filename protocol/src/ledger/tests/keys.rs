@@ -13,7 +13,7 @@ use crate::rng::Rng;
 use crate::txn::replies_for_tests;
 
 /// The `number`th key of a group, each in a part of its own.
-fn key_of(group: GroupId, number: usize) -> Key {
+pub(super) fn key_of(group: GroupId, number: usize) -> Key {
     let map = genesis(group, Limits::default()).map;
     let keys = (0..).map(|n| Key::new(format!("k{n}")).expect("a key"));
     keys.filter(|key| map.owner_of_key(key) == group).nth(number).expect("there is always another one")
@@ -23,7 +23,7 @@ fn value(text: &str) -> Value {
     Value::new(text.to_owned()).expect("a value")
 }
 
-fn put(key: &Key, text: &str) -> Operation {
+pub(super) fn put(key: &Key, text: &str) -> Operation {
     Operation::Put(Put { key: key.clone(), value: value(text) })
 }
 
@@ -39,26 +39,26 @@ fn is(key: &Key, text: Option<&str>) -> Condition {
     Condition::Is(KeyIs { key: key.clone(), value: text.map(value) })
 }
 
-fn at_least(account: u128, magnitude: u128) -> Condition {
+pub(super) fn at_least(account: u128, magnitude: u128) -> Condition {
     Condition::AtLeast(BalanceIs { account: AccountId(account), balance: Balance { negative: false, magnitude } })
 }
 
-fn pay(debit: u128, credit: u128, amount: u128) -> Operation {
+pub(super) fn pay(debit: u128, credit: u128, amount: u128) -> Operation {
     Operation::Transfer(move_money(0, debit, credit, amount))
 }
 
-fn of(id: u128, operations: &[Operation]) -> Transaction {
+pub(super) fn of(id: u128, operations: &[Operation]) -> Transaction {
     when(id, &[], operations)
 }
 
-fn when(id: u128, conditions: &[Condition], operations: &[Operation]) -> Transaction {
+pub(super) fn when(id: u128, conditions: &[Condition], operations: &[Operation]) -> Transaction {
     let transaction =
         Transaction { id: TransferId(id), conditions: conditions.to_vec(), operations: operations.to_vec() };
     assert_eq!(transaction.fault(), None);
     transaction
 }
 
-fn command(transaction: &Transaction) -> Command {
+pub(super) fn command(transaction: &Transaction) -> Command {
     Command::Client(ClientCommand {
         kind: CommandKind::Transaction,
         session: None,
@@ -70,7 +70,7 @@ fn command(transaction: &Transaction) -> Command {
     })
 }
 
-fn done(outputs: &[Output]) -> Option<&TransactionResult> {
+pub(super) fn done(outputs: &[Output]) -> Option<&TransactionResult> {
     outputs.iter().find_map(|output| match output {
         Output::Client(output) => match &output.result {
             CommandResult::Transaction(result) => Some(result),
@@ -82,11 +82,11 @@ fn done(outputs: &[Output]) -> Option<&TransactionResult> {
 
 impl World {
     /// Carries out a transaction of this group; nothing if it waits.
-    fn transact(&mut self, transaction: &Transaction) -> Option<TransactionResult> {
+    pub(super) fn transact(&mut self, transaction: &Transaction) -> Option<TransactionResult> {
         done(&self.one(command(transaction))).cloned()
     }
 
-    fn committed(&mut self, transaction: &Transaction) -> Vec<Reply> {
+    pub(super) fn committed(&mut self, transaction: &Transaction) -> Vec<Reply> {
         let result = self.transact(transaction).expect("it does not wait");
         assert_eq!(result.result, COMMITTED);
         result.replies.expect("a commit says what it has yielded")
@@ -108,18 +108,21 @@ impl World {
 }
 
 /// A transaction between the two groups, coordinated by the first.
-struct Over {
-    txn: TxnId,
-    participants: Vec<GroupId>,
-    action: Action,
-    number: u64,
-    counter: u64,
+pub(super) struct Over {
+    pub(super) txn: TxnId,
+    pub(super) participants: Vec<GroupId>,
+    pub(super) action: Action,
+    pub(super) number: u64,
+    pub(super) counter: u64,
 }
 
 impl Over {
-    fn new(transaction: Transaction, counter: u64) -> Over {
+    pub(super) fn new(transaction: Transaction, counter: u64) -> Over {
+        Over::of(Action::from(transaction), counter)
+    }
+
+    pub(super) fn of(action: Action, counter: u64) -> Over {
         let map = genesis(G1, Limits::default()).map;
-        let action = Action::from(transaction);
         Over { txn: action.txn(&map), participants: action.participants(&map), action, number: counter, counter }
     }
 
@@ -127,42 +130,45 @@ impl Over {
         Age { counter: self.counter, id: self.txn.id }
     }
 
-    fn begin(&self) -> Command {
+    pub(super) fn begin(&self) -> Command {
         let (txn, attempt, age) = (self.txn, attempt(self.number), self.age());
         let (participants, action) = (self.participants.clone(), self.action.clone());
         Command::Begin(Begin { txn, attempt, age, participants, action, deadline: LONG })
     }
 
-    fn prepare(&self) -> Command {
+    pub(super) fn prepare(&self) -> Command {
         let (txn, attempt, age) = (self.txn, attempt(self.number), self.age());
         let (participants, action) = (self.participants.clone(), self.action.clone());
         Command::Prepare(Prepare { txn, attempt, age, participants, action, deadline: LONG })
     }
 
-    fn decide(&self, verdict: Verdict, replies: Vec<Reply>) -> Command {
+    pub(super) fn decide(&self, verdict: Verdict, replies: Vec<Reply>) -> Command {
         Command::Decide(Decide { txn: self.txn, attempt: attempt(self.number), verdict, replies })
     }
 
-    fn resolve(&self, verdict: Verdict, values: Vec<Answered>) -> Command {
+    pub(super) fn resolve(&self, verdict: Verdict, values: Vec<Answered>) -> Command {
         Command::Resolve(Resolve { txn: self.txn, attempt: attempt(self.number), verdict, values })
     }
 
     /// Both groups vote yes; the replies.
-    fn prepare_both(&self, first: &mut World, second: &mut World) -> Vec<Reply> {
+    pub(super) fn prepare_both(&self, first: &mut World, second: &mut World) -> Vec<Reply> {
         let (one, other) = (voted(&first.one(self.begin())), voted(&second.one(self.prepare())));
         assert_eq!([one.0, other.0], [VoteKind::Yes, VoteKind::Yes]);
         let map = genesis(G1, Limits::default()).map;
+        if self.action.transaction().is_none() {
+            return Vec::new();
+        }
         replies_for_tests(&self.action, &self.participants, [one.1, other.1], &map)
     }
 
-    fn commit(&self, first: &mut World, second: &mut World, replies: Vec<Reply>) {
+    pub(super) fn commit(&self, first: &mut World, second: &mut World, replies: Vec<Reply>) {
         let values = crate::ledger::swapped_of(&replies);
         assert_eq!(decided(&first.one(self.decide(Verdict::Commit, replies))), Some(Verdict::Commit));
         assert!(is_resolved(&second.one(self.resolve(Verdict::Commit, values))));
     }
 }
 
-fn voted(outputs: &[Output]) -> (VoteKind, Vec<Answered>) {
+pub(super) fn voted(outputs: &[Output]) -> (VoteKind, Vec<Answered>) {
     let found = outputs.iter().find_map(|output| match output {
         Output::Txn(TxnOutput::Voted { vote, values, .. }) => Some((*vote, values.clone())),
         _ => None,
@@ -170,7 +176,7 @@ fn voted(outputs: &[Output]) -> (VoteKind, Vec<Answered>) {
     found.unwrap_or_else(|| panic!("no vote in {outputs:?}"))
 }
 
-fn pair() -> (World, World) {
+pub(super) fn pair() -> (World, World) {
     (World::new(G1), World::new(G2))
 }
 

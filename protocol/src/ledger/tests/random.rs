@@ -319,6 +319,6 @@ fn random_transactions_conserve_money_take_effect_everywhere_or_nowhere_and_repl
 fn transfer_of(action: &Action) -> Transfer {
     match action {
         Action::Transfer(transfer) => *transfer,
-        Action::Transaction(_) => panic!("these histories have transfers only"),
+        Action::Transaction(_) | Action::Expire(_) => panic!("these histories have transfers only"),
     }
 }

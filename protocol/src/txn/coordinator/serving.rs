@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::attempt::{Cause, Try};
 use super::endings::{Decided, Endings, Key};
+use super::expiry::PATIENCE;
 use super::requests::{Requests, Waiter};
 use super::{Cx, Load, participant};
 use crate::ids::{Age, Attempt, Ballot, GroupId, Origin, TxnId};
@@ -40,30 +41,32 @@ const BACKOFF_DOUBLINGS: u32 = 5;
 pub(super) struct Serving {
     ballot: Ballot,
     // The age counter: what was given or heard of last.
-    counter: u64,
+    pub(super) counter: u64,
     requests: Requests,
     // Transfers that arrived and are begun at the next turns.
     backlog: VecDeque<(Waiter, Action)>,
-    txns: BTreeMap<TxnId, Txn>,
+    pub(super) txns: BTreeMap<TxnId, Txn>,
+    // The pending transfers that its own transactions among them are about.
+    pub(super) expiring: BTreeSet<TxnId>,
     timers: BTreeSet<(Time, TxnId)>,
-    load: Load,
-    endings: Endings,
+    pub(super) load: Load,
+    pub(super) endings: Endings,
     proposals: Vec<Command>,
 }
 
 #[derive(Clone, Debug)]
-struct Txn {
-    action: Action,
+pub(super) struct Txn {
+    pub(super) action: Action,
     // Kept over all tries (hazard L6).
-    age: Age,
+    pub(super) age: Age,
     // This group first.
-    participants: Vec<GroupId>,
-    waiters: Vec<Waiter>,
-    tries: u32,
+    pub(super) participants: Vec<GroupId>,
+    pub(super) waiters: Vec<Waiter>,
+    pub(super) tries: u32,
     // Its place in `timers`.
-    due: Option<Time>,
+    pub(super) due: Option<Time>,
     // Nothing between two tries.
-    current: Option<Try>,
+    pub(super) current: Option<Try>,
 }
 
 impl Txn {
@@ -97,6 +100,7 @@ impl Serving {
             requests: Requests::default(),
             backlog: VecDeque::new(),
             txns: BTreeMap::new(),
+            expiring: BTreeSet::new(),
             timers: BTreeSet::new(),
             load: Load::default(),
             endings: Endings::default(),
@@ -135,6 +139,9 @@ impl Serving {
             current.vote(0, vote);
         }
         self.load.add(&others);
+        if let Action::Expire(expire) = &action {
+            self.expiring.insert(expire.named().txn);
+        }
         let found = Txn { action, age, participants, waiters: Vec::new(), tries: 0, due: None, current: Some(current) };
         assert!(self.txns.insert(txn, found).is_none(), "a transaction has one undecided attempt at most");
         self.settle(txn, cx);
@@ -241,10 +248,11 @@ impl Serving {
     }
 
     // A new attempt. Nothing of an earlier one is under way any more: it was decided or void by applied state.
-    fn begin(&mut self, id: TxnId, cx: &mut Cx<'_>) {
+    pub(super) fn begin(&mut self, id: TxnId, cx: &mut Cx<'_>) {
         let Some(txn) = self.txns.get_mut(&id) else { return };
         assert!(txn.current.is_none(), "a retry begins only when the last attempt is over (hazard S7)");
-        let latest = txn.waiters.iter().map(|waiter| self.requests.give_up(*waiter)).max();
+        let own = matches!(txn.action, Action::Expire(_)).then_some(cx.now + PATIENCE);
+        let latest = txn.waiters.iter().map(|waiter| self.requests.give_up(*waiter)).chain(own).max();
         let give_up = latest.unwrap_or(cx.now);
         cx.desk.number += 1;
         let number = if is_planted(Bug::SameAttempt) { 1 } else { cx.desk.number };
@@ -295,6 +303,7 @@ impl Serving {
                     self.rest(txn, &over, cx);
                 }
             }
+            TxnOutput::Due(expire) => self.on_due(expire, cx),
             // The participant's.
             TxnOutput::Voted { .. } | TxnOutput::Resolved { .. } => {}
         }
@@ -391,6 +400,9 @@ impl Serving {
         let Some(txn) = self.txns.remove(&id) else { return };
         assert!(txn.current.is_none(), "a transaction is over when its last attempt is");
         self.load.sub(txn.others());
+        if let Action::Expire(expire) = &txn.action {
+            self.expiring.remove(&expire.named().txn);
+        }
         for waiter in txn.waiters {
             self.requests.finish(waiter, done, cx.effects);
         }
@@ -495,7 +507,7 @@ impl Serving {
     pub(super) fn on_timer(&mut self, cx: &mut Cx<'_>) {
         for _ in 0..SLICE {
             match self.timers.first() {
-                Some((due, id)) if *due <= cx.now => self.on_due(*id, cx),
+                Some((due, id)) if *due <= cx.now => self.on_timer_of(*id, cx),
                 _ => break,
             }
         }
@@ -507,7 +519,7 @@ impl Serving {
         self.timers.first().map(|(due, _)| *due).into_iter().chain(self.endings.deadline()).min()
     }
 
-    fn on_due(&mut self, id: TxnId, cx: &mut Cx<'_>) {
+    fn on_timer_of(&mut self, id: TxnId, cx: &mut Cx<'_>) {
         self.arm(id, None);
         let Some(txn) = self.txns.get_mut(&id) else { return };
         let Some(current) = &mut txn.current else {

@@ -20,7 +20,7 @@ fn an_account_that_does_not_hold_what_was_posted_is_found() {
 fn money_made_in_a_group_is_found_when_it_is_made() {
     let judged = |credits| {
         let mut story = Story::new();
-        let ledgers = vec![LedgerTotals { ledger: 1, debits: 5, credits, sent: 0, received: 0 }];
+        let ledgers = vec![LedgerTotals { ledger: 1, debits: 5, credits, ..LedgerTotals::default() }];
         let totals = Totals { ledgers, ..totals(0) };
         story.happens(move |checker| {
             let state = Some(State { totals: &totals, time: LogTime(0) });

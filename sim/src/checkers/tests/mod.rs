@@ -116,6 +116,7 @@ impl Story {
                 totals: totals(9),
                 posted: Vec::new(),
                 accounts: accounts.clone(),
+                pending: Vec::new(),
                 keys: BTreeMap::new(),
             };
             groups.insert(*group, nodes.iter().map(view).collect());

@@ -1,21 +1,23 @@
 //! Random histories of one group in which everything happens that an image must have: sessions and their answers,
-//! operations that wait, transactions in doubt of both kinds, fences, swaps, scans.
+//! operations that wait, transactions in doubt of both kinds, fences, swaps, scans, pending transfers and their ends,
+//! chains, accounts that are closed and opened, histories of balances.
 
 use crate::ids::{AccountId, Age, GroupId, SessionId, TransferId, TxnId};
 use crate::ids::{Ballot, Epoch, ReplicaId, Session};
-use crate::ledger::Limits;
-use crate::ledger::model::{Balance, Flags, NewAccount, Reason, Transfer};
+use crate::ledger::model::{Balance, Flags, NewAccount, PendingState, Reason, Transfer};
 use crate::ledger::operations::{
-    Action, Add, BalanceIs, Condition, Key, KeyIs, Operation, Put, Reply, Rows, Scan, Swap, Swapped, Transaction, Value,
+    Action, Add, BalanceIs, Condition, Expire, Key, KeyIs, Operation, Pend, PostPending, Put, Reply, Rows, Scan, Swap,
+    Swapped, Transaction, Value, VoidPending,
 };
-use crate::ledger::output::{CommandResult, Output};
+use crate::ledger::output::{CommandResult, Output, TxnOutput};
 use crate::ledger::swapped_of;
 use crate::ledger::tests::{G1, G2, LONG, World, attempt, client, create, genesis, move_money, register};
+use crate::ledger::{Ledger, Limits};
 use crate::message::command::{
     Begin, ClientCommand, Command, CommandKind, Content, Decide, Fence, Forget, LeaderStart, Prepare, ReadCommand,
     Resolve, Verdict,
 };
-use crate::message::operator::Nothing;
+use crate::message::operator::{AccountsCall, Nothing};
 use crate::placement::map::ShardMap;
 use crate::rng::Rng;
 use crate::time::Span;
@@ -30,6 +32,9 @@ pub(super) struct Story {
     sequence: u64,
     // What was begun or prepared: attempts may be ended, again and again.
     tried: Vec<(Action, u64)>,
+    // What was to be reserved, and what this group is to end.
+    pended: Vec<Transfer>,
+    due: Vec<Expire>,
     round: u64,
     ids: u128,
     seen: Seen,
@@ -45,11 +50,17 @@ pub(super) struct Seen {
     posted: u64,
     sessions: u64,
     committed: u64,
+    due: u64,
+    balances: u64,
+    closed: u64,
+    // Of pending transfers: open, posted, voided, expired.
+    pending: [u64; 4],
 }
 
 impl Seen {
     pub(super) fn add(&mut self, story: &Story) {
-        let Seen { in_doubt, coordinated, waiting, keys, posted, sessions, committed } = story.seen;
+        let Seen { in_doubt, coordinated, waiting, keys, posted, sessions, committed, due, balances, closed, pending } =
+            story.seen;
         self.in_doubt += in_doubt;
         self.coordinated += coordinated;
         self.waiting += waiting;
@@ -57,14 +68,45 @@ impl Seen {
         self.posted += posted;
         self.sessions += sessions;
         self.committed += committed;
+        self.due += due;
+        self.balances += balances;
+        self.closed += closed;
+        self.pending.iter_mut().zip(pending).for_each(|(sum, number)| *sum += number);
     }
 
     /// The histories do something.
     pub(super) fn check(&self) {
         println!("{self:?}");
-        let Seen { in_doubt, coordinated, waiting, keys, posted, sessions, committed } = *self;
-        let all = [in_doubt, coordinated, waiting, keys, posted, sessions, committed];
-        assert!(all.into_iter().all(|number| number > 2_000), "{self:?}");
+        let Seen { in_doubt, coordinated, waiting, keys, posted, sessions, committed, due, balances, closed, pending } =
+            *self;
+        let all = [in_doubt, coordinated, waiting, keys, posted, sessions, committed, balances, closed];
+        assert!(all.into_iter().chain(pending).all(|number| number > 2_000), "{self:?}");
+        assert!(due > 100, "{self:?}");
+    }
+
+    fn count(&mut self, ledger: &Ledger, outputs: &[Output]) {
+        let totals = ledger.totals();
+        self.in_doubt += totals.in_doubt;
+        self.coordinated += totals.coordinated;
+        self.waiting += totals.waiting;
+        self.keys += totals.keys;
+        self.posted += totals.posted;
+        self.sessions += ledger.sessions.len() as u64;
+        self.committed += outputs.len() as u64;
+        self.due += outputs.iter().filter(|output| matches!(output, Output::Txn(TxnOutput::Due(_)))).count() as u64;
+        self.balances += ledger.balances.len();
+        let all = AccountsCall { from: 0, limit: 8190, changed: false, reserved: false };
+        let closed = ledger.accounts_page(&all).accounts.into_iter().filter(|account| account.flags.has(Flags::CLOSED));
+        self.closed += closed.count() as u64;
+        for pending in ledger.pending_transfers(0, 8190) {
+            let state = match pending.state {
+                PendingState::Open => 0,
+                PendingState::Posted => 1,
+                PendingState::Voided => 2,
+                PendingState::Expired => 3,
+            };
+            self.pending[state] += 1;
+        }
     }
 }
 
@@ -77,6 +119,8 @@ impl Story {
             sessions: Vec::new(),
             sequence: 0,
             tried: Vec::new(),
+            pended: Vec::new(),
+            due: Vec::new(),
             round: 1,
             ids: 0,
             seen: Seen::default(),
@@ -100,20 +144,17 @@ impl Story {
             self.world.run(commands)
         };
         for output in &outputs {
-            if let Output::Client(output) = output
-                && let CommandResult::Registered(session) = output.result
-            {
-                self.sessions.push(session);
+            match output {
+                Output::Client(output) => {
+                    if let CommandResult::Registered(session) = output.result {
+                        self.sessions.push(session);
+                    }
+                }
+                Output::Txn(TxnOutput::Due(expire)) => self.due.push(*expire),
+                _ => {}
             }
         }
-        let totals = self.world.ledger.totals();
-        self.seen.in_doubt += totals.in_doubt;
-        self.seen.coordinated += totals.coordinated;
-        self.seen.waiting += totals.waiting;
-        self.seen.keys += totals.keys;
-        self.seen.posted += totals.posted;
-        self.seen.sessions += self.world.ledger.sessions.len() as u64;
-        self.seen.committed += outputs.len() as u64;
+        self.seen.count(&self.world.ledger, &outputs);
         outputs
     }
 
@@ -192,7 +233,9 @@ impl Story {
     fn accounts(&mut self) -> Command {
         let new = |number: u128, flags| NewAccount { id: AccountId(number), ledger: 1, code: 1, flags };
         let number = 101 + u128::from(self.rng.below(10));
-        let items = [new(number, Flags::NONE), new(104, Flags::CREDITS_MUST_NOT_EXCEED_DEBITS)];
+        let also = [Flags::NONE, Flags::CLOSED, Flags::HISTORY, Flags::HISTORY][self.rng.below(4) as usize];
+        let limited = Flags::CREDITS_MUST_NOT_EXCEED_DEBITS.with(Flags::HISTORY);
+        let items = [new(number, Flags::NONE.with(also)), new(104, limited)];
         let session = self.session().unwrap_or_default();
         self.sequence += self.rng.below(2);
         create(session, self.sequence, &items)
@@ -207,7 +250,7 @@ impl Story {
     fn operation(&mut self, here: bool) -> Operation {
         let key = self.key(here);
         let number = self.rng.below(100) as i64;
-        match self.rng.below(11) {
+        match self.rng.below(18) {
             0 | 1 => Operation::Put(Put { key, value: number.into() }),
             2 => Operation::Delete(key),
             3 => Operation::Append(Put { key, value: number.into() }),
@@ -219,11 +262,37 @@ impl Story {
                 let right = self.key(!here);
                 Operation::Swap(Swap { left: key, right })
             }
+            9 | 10 => {
+                let transfer = Transfer { user_data_32: self.rng.below(2) as u32, ..self.transfer(!here) };
+                let timeout = if self.rng.chance(30) { Span(0) } else { Span(self.rng.below(2_000_000)) };
+                self.pended.push(transfer);
+                Operation::Pend(Pend { transfer, timeout })
+            }
+            11..14 => self.ending(),
+            14 if self.rng.chance(40) => Operation::Close(self.account(here)),
+            14 => Operation::Open(self.account(here)),
             _ => {
                 let transfer = self.transfer(!here);
                 let id = if self.rng.chance(50) { TransferId(0) } else { transfer.id };
                 Operation::Transfer(Transfer { id, ..transfer })
             }
+        }
+    }
+
+    /// The end of a pending transfer, mostly of a late one.
+    fn ending(&mut self) -> Operation {
+        let late = self.pended.len().saturating_sub(1 + self.rng.below(6) as usize);
+        let pended = self.pended.get(late).copied().unwrap_or_default();
+        let Transfer { id: pending, debit, mut credit, .. } = pended;
+        if self.rng.chance(3) {
+            credit = self.account(true);
+        }
+        let id = if self.rng.chance(50) { TransferId(0) } else { TransferId(self.id()) };
+        let amount = self.rng.chance(40).then(|| u128::from(1 + self.rng.below(6)));
+        if self.rng.chance(65) {
+            Operation::Post(PostPending { id, pending, debit, credit, amount })
+        } else {
+            Operation::Void(VoidPending { id, pending, debit, credit })
         }
     }
 
@@ -247,7 +316,11 @@ impl Story {
                 self.operation(here)
             });
             let transaction = Transaction { id: TransferId(0), conditions, operations: operations.collect() };
-            let transaction = Transaction { id: TransferId(self.id()), ..transaction };
+            let id = match transaction.operations[..] {
+                [Operation::Pend(Pend { transfer, .. })] if self.rng.chance(50) => transfer.id,
+                _ => TransferId(self.id()),
+            };
+            let transaction = Transaction { id, ..transaction };
             if transaction.fault().is_none() {
                 return transaction;
             }
@@ -261,13 +334,30 @@ impl Story {
             let (action, number) = self.tried[self.rng.below(known) as usize].clone();
             (action, number + self.rng.below(2))
         } else {
-            let action =
-                if self.rng.chance(50) { self.transfer(true).into() } else { Action::from(self.transaction(true)) };
+            let action = match self.rng.below(10) {
+                0..4 => self.transfer(true).into(),
+                4..6 => self.expiry(),
+                _ => Action::from(self.transaction(true)),
+            };
             (action, 1)
         };
         self.tried.push((action.clone(), number));
         let counter = self.world.ledger.counter() + self.rng.below(4);
         try_it(&self.map, action, number, counter, Span(self.rng.below(1_000_000)))
+    }
+
+    /// The end of a pending transfer by its time: as this group was told, or as the other one says.
+    fn expiry(&mut self) -> Action {
+        if let Some(expire) = self.due.pop() {
+            return Action::Expire(expire);
+        }
+        let elsewhere = |transfer: &&Transfer| self.map.owner_of(transfer.debit) == Some(G2);
+        match self.pended.iter().rev().find(elsewhere).copied() {
+            Some(Transfer { id: pending, debit, credit, .. }) => {
+                Action::Expire(Expire { id: TransferId(self.id()), pending, debit, credit })
+            }
+            None => self.transfer(true).into(),
+        }
     }
 
     fn end(&mut self) -> Command {
@@ -316,6 +406,9 @@ fn key_of(map: &ShardMap, group: GroupId, part: usize, number: usize) -> Key {
 fn reply_to(operation: &Operation) -> Reply {
     match operation {
         Operation::Transfer(_) | Operation::Put(_) | Operation::Delete(_) => Reply::Done(Nothing {}),
+        Operation::Pend(_) | Operation::Post(_) | Operation::Void(_) => Reply::Done(Nothing {}),
+        Operation::Close(_) | Operation::Open(_) => Reply::Done(Nothing {}),
+        Operation::List(_) => unreachable!("no transaction has one"),
         Operation::Append(_) => Reply::Length(7),
         Operation::Add(_) => Reply::Number(-7),
         Operation::Swap(_) => Reply::Swapped(Swapped { left: Some(Value::from(1)), right: None }),
