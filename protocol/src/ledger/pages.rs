@@ -120,18 +120,8 @@ impl Ledger {
         for (ledger, flow) in &self.flows {
             let totals = ledgers.entry(*ledger).or_default();
             (totals.sent, totals.received) = (flow.sent, flow.received);
-            Row::digest(&(*ledger, *flow), &mut sum);
         }
-        sum.add(self.ids.sum());
-        sum.add(self.posted.sum());
-        sum.add(self.keys.sum());
-        sum.add(self.replies.sum());
-        self.sessions.digest(&mut sum);
-        self.transactions.digest(&mut sum);
-        for (turn, waiter) in self.queue.iter() {
-            waiter.digest(*turn, &mut sum);
-        }
-        self.digest_head(&mut sum);
+        self.digest_all_but_accounts(&mut sum);
         Totals {
             applied: self.applied,
             digest: sum.total(),
@@ -146,5 +136,20 @@ impl Ledger {
             ledgers: ledgers.into_values().collect(),
             epoch: self.epoch(),
         }
+    }
+
+    /// Adds to a digest of the accounts what else the state has.
+    pub(super) fn digest_all_but_accounts(&self, sum: &mut Sum) {
+        self.flows.iter().for_each(|(ledger, flow)| Row::digest(&(*ledger, *flow), sum));
+        sum.add(self.ids.sum());
+        sum.add(self.posted.sum());
+        sum.add(self.keys.sum());
+        sum.add(self.replies.sum());
+        self.sessions.digest(sum);
+        self.transactions.digest(sum);
+        for (turn, waiter) in self.queue.iter() {
+            waiter.digest(*turn, sum);
+        }
+        self.digest_head(sum);
     }
 }
