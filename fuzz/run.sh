@@ -11,7 +11,7 @@ cd "$(dirname "$0")"
 
 seconds=${1:-600}
 shift || true
-all=(frame message cluster_toml run_file log_recovery replica leader coordinator participant ledger_entry)
+all=(frame message cluster_toml run_file log_recovery replica leader coordinator participant ledger_entry ledger_image)
 targets=("${@:-${all[@]}}")
 host=$(rustc -vV | sed -n 's/^host: //p')
 build=${CARGO_TARGET_DIR:-$PWD/target}/fuzz

@@ -46,7 +46,7 @@ fn apply_both(one: &mut Ledger, two: &mut Ledger, entry: &Entry, slice: usize) {
     assert_eq!(one.pending_page(), two.pending_page(), "replicas are the same");
 }
 
-fn apply(ledger: &mut Ledger, entry: &[u8], slice: usize) -> Vec<Output> {
+pub(crate) fn apply(ledger: &mut Ledger, entry: &[u8], slice: usize) -> Vec<Output> {
     let mut outputs = Vec::new();
     let slot = ledger.applied();
     ledger.begin(slot, entry);

@@ -12,6 +12,7 @@
 
 mod draw;
 mod files;
+mod image;
 mod ledger;
 mod log;
 mod operations;
@@ -31,6 +32,7 @@ mod scenario;
 mod settings;
 
 pub use files::{cluster_toml, run_file};
+pub use image::ledger_image;
 pub use ledger::ledger_entry;
 pub use log::log_recovery;
 pub use roles::{coordinator, leader, participant, replica};

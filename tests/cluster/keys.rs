@@ -17,6 +17,19 @@ pub(crate) fn key_of(world: &World, group: GroupId, beginning: &str) -> String {
     names.find(|name| map.owner_of_key(&Key::new(name.clone()).unwrap()) == group).unwrap()
 }
 
+/// Every replica of the key's group has it; a follower learns that an entry is chosen a little later.
+fn shows_keys(world: &World, key: &str) {
+    rows(world, 0, &["audit"]);
+    let db = rows(world, 0, &["db"]);
+    let row = db.iter().find(|row| row["key"] == key).unwrap_or_else(|| panic!("{key} is not among {db:?}"));
+    let replicas = row["replicas"].as_object().unwrap();
+    assert!(replicas.len() == 3 && replicas.values().all(|value| value == "y"), "{row}");
+    assert_eq!((&row["kind"], &row["down"]), (&"values".into(), &Value::Array(Vec::new())), "{row}");
+    let table = said(world, 0, &["db"]).0;
+    let line = table.lines().find(|line| line.split_whitespace().next() == Some(key));
+    assert_eq!(line.map(|line| line.split_whitespace().filter(|word| *word == "y").count()), Some(3), "{table}");
+}
+
 /// The objects that a command prints, one a line; it must end with this status.
 #[track_caller]
 fn rows(world: &World, status: i32, words: &[&str]) -> Vec<Value> {
@@ -102,6 +115,7 @@ fn several_keys(world: &World, [a, b, c]: [&str; 3]) {
     assert_eq!((&swapped[0]["left"], &swapped[0]["right"]), (&"y".into(), &"x".into()), "{swapped:?}");
     assert_eq!(values(&rows(world, 0, &["mget", a, b, c])), ["y", "x", "z"]);
     assert!(said(world, 2, &["swap", a, a]).1.contains("swapped"));
+    shows_keys(world, a);
     let log = rows(world, 0, &["log", "n1", "--limit", "100000"]);
     let sets = log.iter().filter(|row| row["key"] == a).map(|row| row["value"].clone()).collect::<Vec<_>>();
     assert!(sets.ends_with(&["x".into(), "y".into()]), "what the transactions have set: {sets:?}");

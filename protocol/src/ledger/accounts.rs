@@ -60,7 +60,7 @@ impl Row {
 
 /// Accounts that are copied together after an image was taken: the fewer, the less a change copies; the more, the less
 /// an image costs.
-const CHUNK: usize = 16;
+const CHUNK: usize = 32;
 
 #[derive(Clone)]
 struct Shard {
@@ -235,8 +235,9 @@ impl Accounts {
         AccountsImage { shards: shards.iter_mut().map(|shard| (shard.id, shard.rows.freeze())).collect() }
     }
 
-    /// Takes over the next row of an image of a state with so many posted transfers.
-    pub(super) fn load(&mut self, (shard, account, last): ImageRow, posted: u64) -> Result<(), Fault> {
+    /// Takes over the next row of an image of a state with so many posted transfers, and adds it to a digest.
+    pub(super) fn load(&mut self, row: ImageRow, posted: u64, sum: &mut Sum) -> Result<(), Fault> {
+        let (shard, account, last) = row;
         let number = self.number_of(shard).ok_or("an account in a shard of another group")?;
         if self.map.shard_of(account.id) != Some(shard) || self.index.get(&account.id).is_some() {
             return Err("an account in another shard than its own, or twice");
@@ -246,7 +247,9 @@ impl Accounts {
         }
         self.insert(number, account);
         let place = *self.index.get(&account.id).expect("it was just put there");
-        self.row_mut(place).last = last.unwrap_or(NO_TRANSFER);
+        let row = self.row_mut(place);
+        row.last = last.unwrap_or(NO_TRANSFER);
+        row.digest(shard, place.position, sum);
         Ok(())
     }
 

@@ -122,24 +122,12 @@ impl Ledger {
         for (ledger, flow) in &self.flows {
             let totals = ledgers.entry(*ledger).or_default();
             (totals.sent, totals.received) = (flow.sent, flow.received);
-            Row::digest(&(*ledger, *flow), &mut sum);
         }
-        sum.add(self.ids.sum());
         for (ledger, held) in self.pendings.held() {
             let pending = ledgers.get(ledger).map_or((0, 0), |totals| (totals.debits_pending, totals.credits_pending));
             assert_eq!(pending, *held, "what is pending at the accounts is what the pending transfers hold");
         }
-        sum.add(self.posted.sum());
-        sum.add(self.pendings.sum());
-        sum.add(self.balances.sum());
-        sum.add(self.keys.sum());
-        sum.add(self.replies.sum());
-        self.sessions.digest(&mut sum);
-        self.transactions.digest(&mut sum);
-        for (turn, waiter) in self.queue.iter() {
-            waiter.digest(*turn, &mut sum);
-        }
-        self.digest_head(&mut sum);
+        self.digest_all_but_accounts(&mut sum);
         Totals {
             applied: self.applied,
             digest: sum.total(),
@@ -154,5 +142,22 @@ impl Ledger {
             ledgers: ledgers.into_values().collect(),
             epoch: self.epoch(),
         }
+    }
+
+    /// Adds to a digest of the accounts what else the state has.
+    pub(super) fn digest_all_but_accounts(&self, sum: &mut Sum) {
+        self.flows.iter().for_each(|(ledger, flow)| Row::digest(&(*ledger, *flow), sum));
+        sum.add(self.ids.sum());
+        sum.add(self.posted.sum());
+        sum.add(self.pendings.sum());
+        sum.add(self.balances.sum());
+        sum.add(self.keys.sum());
+        sum.add(self.replies.sum());
+        self.sessions.digest(sum);
+        self.transactions.digest(sum);
+        for (turn, waiter) in self.queue.iter() {
+            waiter.digest(*turn, sum);
+        }
+        self.digest_head(sum);
     }
 }
