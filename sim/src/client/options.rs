@@ -65,6 +65,8 @@ pub struct ClientOptions {
     pub keys_across: u64,
     /// How many lists of each group are in use at a time.
     pub lists: u64,
+    /// How many of 100 operations are at a level of their own.
+    pub levels: u64,
 }
 
 impl ClientOptions {
@@ -101,6 +103,7 @@ impl ClientOptions {
             keys: pick(rng, &[0, 10, 30, 60, 100]),
             keys_across: pick(rng, &[0, 50, 100]),
             lists: between(rng, 1, 3),
+            levels: 0, // Drawn beside the stream.
         }
     }
 }
