@@ -8,8 +8,8 @@ use drachma_protocol::ids::{Ballot, GroupId, NodeId, Origin, ReplicaId, Slot};
 use drachma_protocol::message::client::{Call, Request};
 use drachma_protocol::message::command::CommandKind;
 use drachma_protocol::message::paxos::{
-    Accept, Accepted, Aged, AskAge, ChosenEntries, Commit, FetchChosen, Heartbeat, HeartbeatAck, Missing, PreCheck, PreCheckReply,
-    Prepare, Promise, Refused, Synchronise, TakeOver,
+    Accept, Accepted, Aged, AskAge, ChosenEntries, Commit, FetchChosen, Heartbeat, HeartbeatAck, Missing, PreCheck,
+    PreCheckReply, Prepare, Promise, Refused, Synchronise, TakeOver,
 };
 use drachma_protocol::message::{Message, PaxosMessage};
 use drachma_protocol::role::{Address, Input, RoleKind};
