@@ -61,6 +61,9 @@ pub struct RunArgs {
     /// Wait for a key between sets, and take commands there
     #[arg(long)]
     pub step: bool,
+    /// Write what was asked and answered, and when, to this file: one JSON object a line
+    #[arg(long, value_name = "FILE")]
+    pub history: Option<PathBuf>,
 }
 
 /// A duration, or none.

@@ -29,6 +29,7 @@ use tokio::time::Instant;
 
 use crate::backoff::Backoff;
 use crate::batch::{join_all, results};
+use crate::history::{Asked, Ended};
 use crate::replicas;
 use crate::request::{Heard, Pursuit, within};
 use crate::single::{pause, wrong_answer};
@@ -144,6 +145,21 @@ impl Session {
         level: Level,
         deadline: Option<Duration>,
     ) -> Result<Leveled<Answer>, LevelError> {
+        let begun = self.client.begin(Asked::Transfer(&transfer), level);
+        let done = self.send_transfer(transfer, level, deadline).await;
+        match &done {
+            Ok(done) => begun.transferred(&done.answer),
+            Err(_) => begun.settled(Err(Status::Unknown)), // Nothing was sent; that is no outcome.
+        }
+        done
+    }
+
+    async fn send_transfer(
+        &self,
+        transfer: Transfer,
+        level: Level,
+        deadline: Option<Duration>,
+    ) -> Result<Leveled<Answer>, LevelError> {
         let until = self.client.until(deadline);
         let owners = || {
             let map = &self.inner().router.map().0.map;
@@ -166,6 +182,21 @@ impl Session {
     /// # Errors
     /// If the level does not allow it.
     pub async fn transact(
+        &self,
+        transaction: &Transaction,
+        level: Level,
+        deadline: Option<Duration>,
+    ) -> Result<Leveled<Transacted>, LevelError> {
+        let begun = self.client.begin(Asked::Transact(transaction), level);
+        let done = self.send_transaction(transaction, level, deadline).await;
+        match &done {
+            Ok(done) => begun.transacted(&done.answer),
+            Err(_) => begun.settled(Err(Status::Unknown)), // Nothing was sent; that is no outcome.
+        }
+        done
+    }
+
+    async fn send_transaction(
         &self,
         transaction: &Transaction,
         level: Level,
@@ -348,12 +379,21 @@ impl Session {
         level: Level,
         deadline: Option<Duration>,
     ) -> Result<LevelRead, ReadError> {
+        let begun = self.client.begin(Asked::Query(operations), level);
         let until = self.client.until(deadline);
-        match level {
+        let read = match level {
             Level::Linearizable => self.query_leaders(operations, until).await,
             Level::All => self.query_everywhere(operations, until).await,
             Level::Session | Level::Any => self.query_replicas(operations, level == Level::Session, until).await,
+        };
+        if let Some(begun) = begun {
+            begun.read(match &read {
+                Ok(read) => Ok(&read.replies),
+                Err(ReadError::Status(status)) => Err(*status),
+                Err(ReadError::Differ(_)) => Err(Status::Unknown),
+            });
         }
+        read
     }
 
     fn shares(&self, operations: &[Operation], replies: &mut [Option<Reply>]) -> (Shares, u64) {

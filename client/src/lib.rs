@@ -15,6 +15,10 @@
 //!
 //! All requests are linearizable, but for those of a [`Session`] at another [`Level`]: [`Client::session`].
 //!
+//! # Histories
+//!
+//! What a [`Client::recorded`] handle asks and is told can be checked afterwards: [`Recorder`].
+//!
 //! # Where it runs
 //!
 //! In a tokio runtime of either kind, with time and I/O enabled: connections are tasks of the runtime in which a
@@ -29,6 +33,7 @@ mod backoff;
 mod batch;
 mod chain;
 mod connection;
+mod history;
 mod level;
 mod link;
 mod replicas;
@@ -57,6 +62,7 @@ pub use crate::chain::Linked;
 
 use crate::backoff::Backoff;
 use crate::connection::{SendError, Trouble};
+use crate::history::{Asked, Begun, Ended, Recording};
 use crate::link::Link;
 use crate::request::{deadline_in, within};
 use crate::router::Router;
@@ -65,6 +71,7 @@ use crate::session::Sessions;
 pub use drachma_protocol::message::level::Level;
 pub use drachma_protocol::message::token::{NoToken, Token};
 
+pub use crate::history::Recorder;
 pub use crate::level::{LevelError, LevelRead, Leveled, OtherCluster, ReadError, Session};
 
 /// How long [`Client::connect`] tries if the options have no deadline.
@@ -106,6 +113,7 @@ impl From<Trouble> for ClientError {
 #[derive(Clone)]
 pub struct Client {
     inner: Arc<Inner>,
+    recording: Option<Recording>,
 }
 
 /// What all clones share.
@@ -204,7 +212,7 @@ impl Client {
         let router = Router::new(map, hello);
         let inner =
             Inner { router, sessions: Sessions::new(), sequence: AtomicU64::new(1), deadline: options.deadline, near };
-        Ok(Client { inner: Arc::new(inner) })
+        Ok(Client { inner: Arc::new(inner), recording: None })
     }
 
     /// The map as this client knows it.
@@ -217,7 +225,10 @@ impl Client {
     /// A transfer whose debit account lies outside all ranges is answered `Rejected(NoSuchAccount)` without asking
     /// anybody: its id lives under that account, which no group owns, so it can never take effect.
     pub async fn transfer(&self, transfer: Transfer, deadline: Option<Duration>) -> Answer {
-        self.transfer_until(transfer, self.until(deadline)).await
+        let begun = self.begin(Asked::Transfer(&transfer), Level::Linearizable);
+        let answer = self.transfer_until(transfer, self.until(deadline)).await;
+        begun.transferred(&answer);
+        answer
     }
 
     async fn transfer_until(&self, transfer: Transfer, until: Option<Instant>) -> Answer {
@@ -227,7 +238,11 @@ impl Client {
     /// Many independent transfers at once: split by group, one answer each, in their order. They are executed
     /// concurrently, in any order.
     pub async fn transfers(&self, transfers: &[Transfer], deadline: Option<Duration>) -> Vec<Answer> {
-        batch::transfers(&self.inner, transfers, self.until(deadline)).await
+        let begin = |transfer| self.begin(Asked::Transfer(transfer), Level::Linearizable);
+        let begun: Vec<Option<Begun>> = transfers.iter().map(begin).collect();
+        let answers = batch::transfers(&self.inner, transfers, self.until(deadline)).await;
+        begun.into_iter().zip(&answers).for_each(|(begun, answer)| begun.transferred(answer));
+        answers
     }
 
     /// Transfers of one or two phases, some of which are linked, at once: one answer each, in their order.
@@ -267,7 +282,10 @@ impl Client {
     /// One that is larger than a frame is answered `Rejected(TooLarge)` without asking anybody, one whose first account
     /// lies outside all ranges `Rejected(NoSuchAccount)`.
     pub async fn transact(&self, transaction: &Transaction, deadline: Option<Duration>) -> Transacted {
-        self.transact_until(transaction, self.until(deadline)).await
+        let begun = self.begin(Asked::Transact(transaction), Level::Linearizable);
+        let done = self.transact_until(transaction, self.until(deadline)).await;
+        begun.transacted(&done);
+        done
     }
 
     async fn transact_until(&self, transaction: &Transaction, until: Option<Instant>) -> Transacted {
@@ -281,7 +299,12 @@ impl Client {
     /// `Unavailable` or `Unknown`; `Rejected` with `too_large` if all that was found is more than a reply may have, and
     /// with `no_such_account` if such an account had to be read together with what is in doubt.
     pub async fn query(&self, operations: &[Operation], deadline: Option<Duration>) -> Result<Vec<Reply>, Status> {
-        transaction::query(&self.inner, operations, self.until(deadline)).await
+        let begun = self.begin(Asked::Query(operations), Level::Linearizable);
+        let read = transaction::query(&self.inner, operations, self.until(deadline)).await;
+        if let Some(begun) = begun {
+            begun.read(read.as_ref().map_err(|status| *status));
+        }
+        read
     }
 
     /// A page of what a group has, linearizably: of an account's list, ask the group that owns it. Waits while something
@@ -295,6 +318,13 @@ impl Client {
 
     /// Reads an account, linearizably.
     pub async fn read(&self, account: AccountId, deadline: Option<Duration>) -> ReadAnswer {
+        let begun = self.begin(Asked::Query(&[Operation::Read(account)]), Level::Linearizable);
+        let answer = self.read_account(account, deadline).await;
+        begun.found(answer.account);
+        answer
+    }
+
+    async fn read_account(&self, account: AccountId, deadline: Option<Duration>) -> ReadAnswer {
         let call = |deadline, epoch| Call::Read(ReadCall { account, deadline, epoch });
         let accept = |response| match response {
             Response::Read(done) if done.account.is_none_or(|found| found.id == account) => Some(done),
@@ -327,6 +357,17 @@ impl Client {
     ///
     /// An id under an account that no group owns is answered `Rejected(NoSuchAccount)`: see [`Client::transfer`].
     pub async fn fence(&self, txn: TxnId, deadline: Option<Duration>) -> Answer {
+        let begun = self.begin(Asked::Fence(txn), Level::Linearizable);
+        let answer = self.fence_id(txn, deadline).await;
+        begun.settled(match answer.status {
+            Status::Committed => Ok(Outcome::Committed),
+            Status::Rejected(reason) => Ok(Outcome::Rejected(reason)),
+            status => Err(status),
+        });
+        answer
+    }
+
+    async fn fence_id(&self, txn: TxnId, deadline: Option<Duration>) -> Answer {
         let call = |deadline, _: Epoch| Call::Fence(FenceCall { txn, deadline });
         let accept = |response| match response {
             Response::Settled(done) => done.outcome,

@@ -391,10 +391,17 @@ fn moves(rng: &Rng) -> Option<u64> {
     pick(&mut own, &[None, None, Some(5_000_000), Some(1_000_000), Some(200_000)])
 }
 
+/// Drawn beside the stream, as [`moves`].
+fn levels(rng: &Rng) -> u64 {
+    let mut own = Rng::new(rng.clone().next_u64() ^ 0x6c65_7665_6c73);
+    pick(&mut own, &[0, 0, 20, 50])
+}
+
 /// What the clients do: as many operations as the run is long.
 fn clients(rng: &mut Rng, safety: u64) -> ClientOptions {
     let mut options = ClientOptions::draw(rng);
     options.operations *= safety / 10_000_000;
+    options.levels = levels(rng);
     options
 }
 

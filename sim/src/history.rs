@@ -6,6 +6,7 @@ use drachma_protocol::ids::{AccountId, GroupId, Session, TxnId};
 use drachma_protocol::ledger::model::{Account, CreateResult, NewAccount, Outcome, Transfer};
 use drachma_protocol::ledger::operations::{Operation, Reply, Transaction};
 use drachma_protocol::message::client::{Response, Why};
+use drachma_protocol::message::level::Level;
 
 /// One transfer as its client saw it.
 #[derive(Clone, Debug)]
@@ -66,6 +67,38 @@ pub struct SnapshotRecord {
     pub invoked: u64,
     /// When the last answer came.
     pub completed: u64,
+}
+
+/// A read from some replica, for a session.
+#[derive(Clone, Debug)]
+pub struct SessionRead {
+    /// The client, and which of its sessions.
+    pub session: (u64, u64),
+    /// `Session` or `Any`.
+    pub level: Level,
+    /// Which account.
+    pub account: AccountId,
+    /// When it was sent first.
+    pub invoked: u64,
+    /// When the answer came.
+    pub completed: u64,
+    /// The answer.
+    pub found: Option<Account>,
+}
+
+/// From some moment on a session sees a transfer of its own.
+#[derive(Clone, Copy, Debug)]
+pub struct SessionKnown {
+    /// The client, and which of its sessions.
+    pub session: (u64, u64),
+    /// From when on.
+    pub at: u64,
+    /// The account that it touched.
+    pub account: AccountId,
+    /// What went out.
+    pub debit: u128,
+    /// What came in.
+    pub credit: u128,
 }
 
 /// The creation of accounts, as its client saw it: one command.
@@ -228,6 +261,10 @@ pub struct History {
     pub queries: Vec<QueryRecord>,
     /// In the order of their answers; those of snapshots are among them.
     pub reads: Vec<ReadRecord>,
+    /// In the order of their answers.
+    pub session_reads: Vec<SessionRead>,
+    /// In the order in which they were known.
+    pub session_known: Vec<SessionKnown>,
     /// In the order of their ends.
     pub snapshots: Vec<SnapshotRecord>,
     /// In the order in which they were sent first.

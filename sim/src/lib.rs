@@ -18,6 +18,7 @@
 //! | [`node`], [`disk`], [`network`], [`clock`], [`client`], [`stranger`], [`mover`] | the parts of a world |
 //! | [`faults`], [`shape`] | what a seed draws |
 //! | [`history`], [`checkers`] | what clients saw, and what must hold |
+//! | [`recorded`] | what real clients saw, read from a file |
 //! | `planted` | hunts for known bugs, in a build that has them |
 //! | [`coverage`] | what happened how often |
 //! | [`trace`] | a hash always, lines when something failed |
@@ -39,6 +40,7 @@ mod panics;
 pub mod plan;
 #[cfg(feature = "planted")]
 pub mod planted;
+pub mod recorded;
 pub mod roles;
 pub mod run;
 pub mod shape;

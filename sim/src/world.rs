@@ -156,7 +156,7 @@ impl<'a> World<'a> {
         for node in &mut nodes {
             node.clocks = Clock::new(swarm.drift.draw(&mut node.rng));
         }
-        let client = |_| Client::new(&swarm.clients, &swarm.shape, for_clients.fork());
+        let client = |number| Client::new(&swarm.clients, &swarm.shape, for_clients.fork()).numbered(number);
         let clients = (0..swarm.client_count).map(client).collect();
         World {
             assembly,

@@ -37,6 +37,9 @@ const KNOWN: &[(Bug, u64)] = &[
     (Bug::RepliesForgotten, 6),
     (Bug::LocksNotHeld, 8),
     (Bug::WrittenAtPrepare, 0),
+    (Bug::SessionBelowToken, 2),
+    (Bug::AgeFromAnswer, 0),
+    (Bug::AllOnMajority, 2),
 ];
 /// How many seeds from 0 on are tried where the known one shows nothing any more.
 const FEW: u64 = 8;

@@ -312,6 +312,8 @@ impl<'a> Engine<'a> {
         }
         let summary = self.tally.summary(&self.plan.run_id, interrupted, &audit);
         written = written.and(self.report.summary(&summary).map_err(unwritable));
+        let flushed = self.plan.recorder.as_ref().map_or(Ok(()), drachma_client::Recorder::flush);
+        written = written.and(flushed.map_err(|error| Failure::failed(format!("cannot write the history: {error}"))));
         let differences = if whole { self.compare() } else { 0 };
         self.cluster.end(self.plan.embedded);
         let failed = match ended {
@@ -341,6 +343,7 @@ impl<'a> Engine<'a> {
 
 async fn connect(cluster: &Cluster, plan: &Plan) -> Result<Link, Failure> {
     let client = cluster.connect().await?;
+    let client = plan.recorder.as_ref().map_or(client.clone(), |recorder| client.recorded(recorder));
     let map = client.map().map;
     let session = plan.scenario.has_levels().then(|| client.session());
     Ok(Link { client, session, map })

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use drachma_client::Recorder;
 use drachma_protocol::ids::{NodeId, TransferId, TxnId};
 use drachma_protocol::ledger::model::Transfer;
 use xxhash_rust::xxh3::xxh3_128;
@@ -34,6 +35,7 @@ pub(super) struct Plan {
     pub(super) repeats: bool,
     pub(super) expectation: Option<Expectation>,
     pub(super) step: bool,
+    pub(super) recorder: Option<Recorder>,
     pub(super) format: Format,
     pub(super) globals: Globals,
 }
@@ -56,6 +58,10 @@ impl Plan {
                  may prevent for ever: give a deadline",
             ));
         }
+        let record = |path: &PathBuf| {
+            Recorder::create(path).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
+        };
+        let recorder = args.history.as_ref().map(record).transpose()?;
         let run_id = match &args.run_id {
             Some(id) => id.clone(),
             None => {
@@ -74,6 +80,7 @@ impl Plan {
             repeats: args.run_id.is_some(),
             expectation,
             step: args.step,
+            recorder,
             format: globals.output,
             globals: globals.clone(),
         })
@@ -150,6 +157,7 @@ mod tests {
             clients: 1,
             deadline: Deadline(None),
             run_id: None,
+            history: None,
             expect: None,
             step: false,
         }

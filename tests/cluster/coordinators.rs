@@ -1,19 +1,22 @@
 //! Leaders of a coordinator's group that are killed between prepare and decide.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
-use drachma_client::Status;
+use drachma_client::{Client, Options, Status};
 use drachma_protocol::ids::{Attempt, GroupId, NodeId, TxnId};
 use drachma_protocol::ledger::model::{Reason, Transfer};
 use drachma_protocol::message::command::{Command, Content, Entry};
 use drachma_protocol::message::operator::{OperatorAnswer, OperatorCall, PageCall};
 use drachma_protocol::wire::codec::from_slice;
 use rustix::process::{Signal, kill_process};
+use tokio::runtime::Builder;
 
 use crate::common::load::{Load, Plan, outcomes};
 use crate::common::wire::Wire;
-use crate::common::{PATIENCE, World, setting, transfer};
+use crate::common::{PATIENCE, World, setting, text, transfer};
 
 #[test]
 fn a_coordinator_killed_between_prepare_and_decide_leaves_nothing_half_done() {
@@ -60,6 +63,59 @@ fn a_coordinator_lost_before_begin_is_chosen_ends_the_attempt_but_not_the_transf
         assert_eq!(answer.status, Status::Committed, "{answer:?}");
         sent.push((sending, answer.status));
     }
+    world.verify(&sent);
+}
+
+/// The client has a thread of its own, so that its time is its own.
+fn impatient(world: &World, sending: Transfer) -> (mpsc::Sender<()>, JoinHandle<(Status, Duration)>) {
+    let settings = world.local.settings();
+    let options = Options { endpoints: settings.endpoints(), cluster: Some(settings.cluster_id()), deadline: None };
+    let ((go, gone), (ready, is_ready)) = (mpsc::channel(), mpsc::channel());
+    let thread = std::thread::spawn(move || {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let client = runtime.block_on(Client::connect(options)).unwrap();
+        // It has found the leader before the others are paused.
+        assert!(runtime.block_on(client.read(sending.debit, Some(PATIENCE))).account.is_ok());
+        ready.send(()).unwrap();
+        gone.recv().unwrap();
+        let sent = Instant::now();
+        let status = runtime.block_on(client.transfer(sending, Some(Duration::from_millis(150)))).status;
+        (status, sent.elapsed())
+    });
+    is_ready.recv().unwrap();
+    (go, thread)
+}
+
+#[test]
+fn a_deadline_shorter_than_the_failover_ends_in_unknown_and_a_fence_is_final_for_ever() {
+    let mut world = World::start("a_deadline_shorter_than_the_failover_ends_in_unknown_and_a_fence_is_final_for_ever");
+    let mut sent = warm_up(&mut world);
+    let mut fenced = Vec::new();
+    for round in 0..setting("DRACHMA_ROUNDS", 2) {
+        let sending = transfer(world.rng.next_u128(), 1 + u128::from(round), 3001, 1);
+        let (go, thread) = impatient(&world, sending);
+        lose_coordinator(&mut world, &sending, |_, _| go.send(()).unwrap());
+        let (status, took) = thread.join().unwrap();
+        assert!(matches!(status, Status::Unknown | Status::Unavailable), "{status:?}");
+        assert!(took < Duration::from_secs(1), "the client was told after {took:?}");
+        let (id, at) = (sending.id.to_string(), sending.debit.to_string());
+        let began = Instant::now();
+        let settled = world.drachma(&["lookup", &id, "--at", &at, "--fence", "--timeout", "1s"]);
+        println!("{status:?} after {took:?}; settled within {:?}", began.elapsed());
+        assert!(text(&settled.stdout).contains("fenced"), "{settled:?}");
+        fenced.push(sending);
+    }
+    let refused = |world: &World| {
+        for sending in &fenced {
+            let again = world.wait(world.client.transfer(*sending, Some(PATIENCE)));
+            assert_eq!(again.status, Status::Rejected(Reason::Fenced), "{again:?}");
+        }
+    };
+    refused(&world);
+    world.nodes().into_iter().for_each(|node| world.local.kill(node).unwrap());
+    world.start_all();
+    refused(&world);
+    sent.extend(fenced.iter().map(|sending| (*sending, Status::Rejected(Reason::Fenced))));
     world.verify(&sent);
 }
 

@@ -11,6 +11,7 @@ mod example;
 mod hot;
 mod keys;
 mod leaders;
+mod levels;
 mod metrics;
 mod mixtures;
 mod paused;

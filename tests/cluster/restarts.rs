@@ -2,8 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use drachma_client::Status;
+use drachma_protocol::ids::TransferId;
+use drachma_protocol::ledger::model::Reason;
+use drachma_protocol::ledger::operations::{Add, Key, Operation, Transaction};
+
 use crate::common::load::{Load, Plan, outcomes};
-use crate::common::{World, setting};
+use crate::common::{World, setting, transfer};
 
 #[test]
 fn a_cluster_that_is_killed_whole_comes_back_with_all_it_acknowledged() {
@@ -38,4 +43,40 @@ fn kill_all(world: &mut World) {
         }
         world.local.kill(node).unwrap();
     }
+}
+
+/// A client that begins anew knows its ids and nothing else: it gets the answers of before, whatever became of the nodes.
+#[test]
+fn a_client_that_restarts_with_the_same_ids_gets_the_same_answers() {
+    let mut world = World::start("a_client_that_restarts_with_the_same_ids_gets_the_same_answers");
+    let key = |text: &str| Key::new(text.to_owned()).unwrap();
+    let add = |text| Operation::Add(Add { key: key(text), delta: 1 });
+    let (poor, rich) = (transfer(world.rng.next_u128(), 1, 3001, 11), transfer(world.rng.next_u128(), 1, 3001, 3));
+    let one =
+        Transaction { id: TransferId(71), conditions: Vec::new(), operations: vec![add("a"), add("b"), add("c")] };
+    let (mut answers, mut sent) = (Vec::new(), Vec::new());
+    for round in 0..3 {
+        let client = world.connect(round, Some(crate::common::PATIENCE));
+        let moved = [poor, rich].map(|moving| world.wait(client.transfer(moving, None)));
+        let done = world.wait(client.transact(&one, None));
+        assert!(moved.iter().all(|answer| round == 0 || answer.replayed), "{moved:?}");
+        assert_eq!(done.replayed, round > 0, "{done:?}");
+        answers.push((moved.map(|answer| answer.status), done.status, done.replies));
+        if round == 0 {
+            sent.extend([poor, rich].into_iter().zip(moved.map(|answer| answer.status)));
+            // One leader of each group goes, and comes back.
+            for group in world.groups() {
+                let leader = world.leader(group, None);
+                world.local.kill(leader).unwrap();
+                world.leader(group, Some(leader));
+                world.start_node(leader);
+            }
+        } else {
+            kill_all(&mut world);
+            world.start_all();
+        }
+    }
+    assert_eq!(answers[0].0, [Status::Rejected(Reason::ExceedsCredits), Status::Committed]);
+    assert!(answers[0].2.is_some() && answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
+    world.verify(&sent);
 }

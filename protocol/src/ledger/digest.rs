@@ -32,7 +32,7 @@ impl Packer {
 }
 
 /// A sum over rows of any form.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Sum {
     total: u128,
     row: Vec<u8>,

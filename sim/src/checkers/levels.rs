@@ -1,14 +1,19 @@
-//! Number 12: read levels. There is one so far, `linearizable`: what a client reads of an account never goes back, and has
+//! Number 12: read levels. At `linearizable` what a client reads of an account never goes back, and has
 //! everything of its own that it was told of before it asked. Judged at each answer, from what this client knows alone:
-//! totals only grow.
+//! totals only grow. The same holds of a session, from whatever replicas it reads, with what the session sees: its own
+//! transfers once it was told the positions of their groups, and whatever it has read at any level. What any replica tells is
+//! a state that the account had, and not from the future.
 
 use std::collections::BTreeMap;
 
 use drachma_protocol::ids::AccountId;
 use drachma_protocol::ledger::model::Outcome;
 
-use super::{Answered, Checker, Verdict};
-use crate::history::ReadRecord;
+use drachma_protocol::message::level::Level;
+
+use super::versions::versions;
+use super::{Answered, Checker, End, Verdict};
+use crate::history::{ReadRecord, SessionRead};
 
 /// See the module.
 #[derive(Default)]
@@ -70,4 +75,46 @@ impl Checker for Levels {
         known.read.push((read.completed, debits.max(most.0), credits.max(most.1)));
         Ok(())
     }
+
+    fn at_end(&mut self, end: &End<'_>) -> Verdict {
+        let mut sessions: BTreeMap<((u64, u64), AccountId), Knowledge> = BTreeMap::new();
+        for known in &end.history.session_known {
+            let own = &mut sessions.entry((known.session, known.account)).or_default().own;
+            let (debits, credits) = Knowledge::last(own);
+            own.push((known.at, debits + known.debit, credits + known.credit));
+        }
+        for read in &end.history.session_reads {
+            let known = sessions.entry((read.session, read.account)).or_default();
+            let Some(found) = &read.found else { continue };
+            let most = Knowledge::last(&known.read);
+            known.read.push((read.completed, found.debits_posted.max(most.0), found.credits_posted.max(most.1)));
+        }
+        let all = versions(end);
+        end.history.session_reads.iter().try_for_each(|read| {
+            let Some(found) = &read.found else { return Ok(()) };
+            if let Some(versions) = all.get(&read.account) {
+                let Some(version) = versions.of(found) else {
+                    return Err(format!("a replica told what the account never was: {read:?}"));
+                };
+                if version > versions.most(read.completed) {
+                    return Err(format!("a replica told what was asked for later: {read:?}"));
+                }
+            }
+            sessions.get(&(read.session, read.account)).map_or(Ok(()), |known| of_session(read, known))
+        })
+    }
+}
+
+/// A session goes on from what it knows. At level `any` it may fall back.
+fn of_session(read: &SessionRead, known: &Knowledge) -> Verdict {
+    let Some(found) = read.found.filter(|_| read.level == Level::Session) else { return Ok(()) };
+    for (least, what) in [
+        (Knowledge::before(&known.read, read.invoked), "read"),
+        (Knowledge::before(&known.own, read.invoked), "written"),
+    ] {
+        if found.debits_posted < least.0 || found.credits_posted < least.1 {
+            return Err(format!("a session had {what} {least:?} before, and now {read:?}"));
+        }
+    }
+    Ok(())
 }

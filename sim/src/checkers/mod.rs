@@ -22,7 +22,8 @@
 //! | 9 | transactions commit in every group or in none, and nothing is left over | [`atomicity`] |
 //! | 9 | what is pending ends once, in both groups alike; chains are whole; what is closed stays so | [`pending`] |
 //! | 10 | every account has one owner, and only that one posts to it | [`ownership`] |
-//! | 12 | what one client reads never goes back and has its own writes | [`levels`] |
+//! | 12 | what one client, or one session, reads never goes back and has its own writes | [`levels`] |
+//! | 12 | what replicas tell at other levels is what they say that it is, and as old at most | [`replicas`] |
 //! | | accounts are as they were created, and as was answered | [`accounts`] |
 //! | | what is malformed or misplaced is refused and changes nothing | [`refusals`] |
 //! | | the invariants of the workloads | [`workloads`] |
@@ -59,6 +60,7 @@ pub mod prefix;
 pub mod reads;
 pub mod refusals;
 pub mod rejections;
+pub mod replicas;
 pub mod serializable;
 pub mod sessions;
 #[cfg(test)]
@@ -79,7 +81,7 @@ use drachma_protocol::message::client::{Request, Response};
 use drachma_protocol::message::command::Entry;
 use drachma_protocol::message::operator::Totals;
 use drachma_protocol::role::{Address, Token};
-use drachma_protocol::time::LogTime;
+use drachma_protocol::time::{LogTime, Time};
 use drachma_protocol::wire::codec::from_slice;
 
 use crate::faults::Swarm;
@@ -159,6 +161,8 @@ pub struct Reply<'a> {
     pub response: &'a Response,
     /// How much the replica there has applied.
     pub applied: Slot,
+    /// What the monotonic clock there shows.
+    pub clock: Time,
 }
 
 /// A replica has applied more entries.
@@ -378,6 +382,7 @@ impl Checkers {
             Box::new(atomicity::Atomicity::default()),
             Box::new(conservation::Conservation),
             Box::new(levels::Levels::default()),
+            Box::new(replicas::Replicas::default()),
             Box::new(freshness::Freshness::default()),
             Box::new(reads::Reads),
             Box::new(rejections::Rejections::default()),

@@ -2,11 +2,12 @@
 
 use bytes::Bytes;
 
-use drachma_protocol::ids::{AccountId, Epoch, GroupId, NodeId, Session, SessionId, TxnId};
+use drachma_protocol::ids::{AccountId, Epoch, GroupId, NodeId, Session, SessionId, Slot, TxnId};
 use drachma_protocol::ledger::model::{NewAccount, Outcome, Transfer, TransferResult};
 use drachma_protocol::ledger::operations::{Operation, Transaction};
 use drachma_protocol::message::client::{Call, FenceCall, QueryCall, ReadCall, Request, TransfersDone};
 use drachma_protocol::message::command::{ClientCommand, CommandKind};
+use drachma_protocol::message::level::{Level, PositionCall, ReplicaReadCall, WriteCall};
 use drachma_protocol::time::Span;
 use drachma_protocol::wire::codec::to_vec;
 
@@ -18,6 +19,8 @@ pub(super) enum Ask {
         transfers: Vec<Transfer>,
         session: Option<Session>,
         sequence: u64,
+        // Of one group: it is sent at this level. To others: the session is to see it.
+        level: Option<Level>,
     },
     Create {
         accounts: Vec<NewAccount>,
@@ -43,6 +46,17 @@ pub(super) enum Ask {
     Query {
         operations: Vec<Operation>,
         confirmed: bool,
+    },
+    /// From any replica.
+    Look {
+        account: AccountId,
+        level: Level,
+        after: Slot,
+    },
+    /// How far the group is; the session sees these transfers then.
+    Position {
+        everywhere: bool,
+        covers: Vec<Transfer>,
     },
     Fence {
         txn: TxnId,
@@ -122,8 +136,14 @@ impl Exchange {
             Call::Command(ClientCommand { kind, session, sequence, deadline, epoch, count, body })
         };
         let call = match &self.ask {
-            Ask::Transfers { kind, transfers, session, sequence } => {
-                command(*kind, *session, *sequence, transfers.len() as u32, to_vec(transfers))
+            Ask::Transfers { kind, transfers, session, sequence, level } => {
+                let call = command(*kind, *session, *sequence, transfers.len() as u32, to_vec(transfers));
+                match (call, level) {
+                    (Call::Command(command), Some(level)) if *kind == CommandKind::Transfers => {
+                        Call::Write(WriteCall { level: *level, command })
+                    }
+                    (call, _) => call,
+                }
             }
             Ask::Create { accounts, session, sequence, .. } => {
                 let count = accounts.len() as u32;
@@ -137,6 +157,13 @@ impl Exchange {
             Ask::Query { operations, confirmed } => {
                 let (operations, confirmed) = (operations.clone(), *confirmed);
                 Call::Query(QueryCall { operations, confirmed, deadline, epoch })
+            }
+            Ask::Look { account, level, after } => {
+                let (operations, after, settled) = (vec![Operation::Read(*account)], *after, *level != Level::Any);
+                Call::ReplicaRead(ReplicaReadCall { operations, after, settled, deadline, epoch })
+            }
+            Ask::Position { everywhere, .. } => {
+                Call::Position(PositionCall { everywhere: *everywhere, deadline, epoch })
             }
             Ask::Fence { txn } => Call::Fence(FenceCall { txn: *txn, deadline }),
             Ask::Lookup { txn } => Call::Lookup(FenceCall { txn: *txn, deadline }),

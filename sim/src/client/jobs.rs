@@ -147,7 +147,7 @@ impl Client {
         let identity = self.sessions.pick(&mut self.rng);
         let session = self.sessions.in_group(identity, group).filter(|_| self.rng.chance(50));
         let sequence = if session.is_some() { self.sessions.sequence(&mut self.rng, identity) } else { 0 };
-        Ask::Transfers { kind, transfers, session, sequence }
+        Ask::Transfers { kind, transfers, session, sequence, level: None }
     }
 
     fn read_all(&mut self, now: u64, job: u64, accounts: &[AccountId]) {

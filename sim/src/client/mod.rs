@@ -10,6 +10,7 @@
 mod exchange;
 mod jobs;
 mod keys;
+mod levels;
 mod mischief;
 mod options;
 mod sessions;
@@ -38,6 +39,7 @@ use crate::shape::Shape;
 use exchange::{Ask, Exchange, Part, outcomes};
 use jobs::{Job, PartEnd};
 use keys::Gather;
+use levels::Known;
 pub use options::ClientOptions;
 use sessions::Sessions;
 use streets::Streets;
@@ -114,6 +116,9 @@ pub struct Client {
     gathers: BTreeMap<u64, Gather>,
     // What keys held when the client last saw them.
     known: BTreeMap<Key, Option<Value>>,
+    // Told apart from the others.
+    number: u64,
+    known_slots: Known,
     // Jobs and requests of no job that are under way.
     open: u64,
     begun: u64,
@@ -159,6 +164,8 @@ impl Client {
             last_job: 0,
             gathers: BTreeMap::new(),
             known: BTreeMap::new(),
+            number: 0,
+            known_slots: Known::default(),
             open: 0,
             begun: 0,
             stopped: false,
@@ -166,6 +173,11 @@ impl Client {
             unsettled: Vec::new(),
             wishes: Vec::new(),
         }
+    }
+
+    /// Told apart from the others by this.
+    pub fn numbered(self, number: u32) -> Client {
+        Client { number: number.into(), ..self }
     }
 
     /// Takes what the client wants done.
@@ -198,6 +210,10 @@ impl Client {
             }
             if self.options.vault > 0 && self.rng.chance(self.options.vault) {
                 self.vault_operation(now, history);
+                continue;
+            }
+            if self.options.levels > 0 && self.rng.chance(self.options.levels) {
+                self.at_level(now, history);
                 continue;
             }
             if self.rng.chance(self.options.keys) {
@@ -313,8 +329,10 @@ impl Client {
     }
 
     fn send(&mut self, now: u64, number: usize) {
+        let (group, looks) = (self.exchanges[number].group, matches!(self.exchanges[number].ask, Ask::Look { .. }));
+        let node = if looks { self.any_node(group) } else { self.routes.target(group) };
+        let Some(node) = node else { return };
         let exchange = &mut self.exchanges[number];
-        let Some(node) = self.routes.target(exchange.group) else { return };
         if self.stopped {
             exchange.deadline = exchange.deadline.max(Span(self.options.deadline));
         }
@@ -459,6 +477,7 @@ impl Client {
             }
         }
         self.forgotten = self.exchanges.len();
+        self.known_slots.forget();
         self.jobs.clear();
         self.gathers.clear();
         self.known.clear();
@@ -487,13 +506,28 @@ impl Client {
         }
         let sent = self.exchanges[number].copies[(correlation % COPIES) as usize];
         // Any replica answers these.
-        if !matches!(self.exchanges[number].ask, Ask::Lookup { .. } | Ask::Query { confirmed: false, .. }) {
+        let any = matches!(
+            self.exchanges[number].ask,
+            Ask::Lookup { .. } | Ask::Query { confirmed: false, .. } | Ask::Look { .. }
+        );
+        if !any {
             self.routes.confirm(self.exchanges[number].group, from);
         }
         match (&self.exchanges[number].ask, response) {
             (Ask::Transfers { transfers, .. }, Response::Transfers(done)) => {
                 let (transfers, outcomes) = (transfers.clone(), outcomes(transfers.len(), done));
                 self.on_outcomes(now, correlation, &transfers, outcomes, history)
+            }
+            (Ask::Transfers { level: Some(_), kind, .. }, Response::Written(done)) if !kind.is_coordinated() => {
+                self.on_written(now, correlation, done, history)
+            }
+            (Ask::Position { .. }, Response::Position(done)) => {
+                self.on_position(now, number, done, history);
+                Vec::new()
+            }
+            (Ask::Look { .. }, Response::ReplicaRead(done)) => {
+                self.on_look(now, number, done, history);
+                Vec::new()
             }
             (Ask::Create { record, .. }, Response::Created(done)) => {
                 history.creations[*record].answers.push((now, done.results.clone()));
@@ -579,8 +613,15 @@ impl Client {
                 history.answer_rival(now, transfer, outcome);
             }
         }
-        self.exchanges[(correlation / COPIES) as usize].known.clone_from(&outcomes);
+        let exchange = &mut self.exchanges[(correlation / COPIES) as usize];
+        exchange.known.clone_from(&outcomes);
+        let over = exchange.over;
         if outcomes.iter().all(Option::is_some) {
+            let exchange = &self.exchanges[(correlation / COPIES) as usize];
+            let covered = matches!(&exchange.ask, Ask::Transfers { kind, level: Some(_), .. } if kind.is_coordinated());
+            if covered && !over && !self.stopped {
+                self.ask_positions(now, transfers, &outcomes, history);
+            }
             self.close(now, (correlation / COPIES) as usize, PartEnd::Transfers(outcomes), history);
         } else {
             self.retry_soon(now, correlation, Span(0), 30_000);
@@ -637,7 +678,8 @@ impl Client {
                 return self.retry_soon(now, correlation, refused.after, 10_000);
             }
             Why::Overloaded | Why::Expired => return self.retry_soon(now, correlation, refused.after, pause),
-            Why::UnknownSession | Why::SessionWindow | Why::Malformed | Why::Moved | Why::Lagging | Why::Level => {}
+            Why::Lagging => return self.on_lagging(now, correlation, history),
+            Why::UnknownSession | Why::SessionWindow | Why::Malformed | Why::Moved | Why::Level => {}
         }
         match (&exchange.ask, refused.why) {
             (Ask::Later { lost, index, .. }, _) => {

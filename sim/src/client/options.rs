@@ -67,6 +67,8 @@ pub struct ClientOptions {
     pub lists: u64,
     /// How many of 100 operations are about pending transfers, chains and closed accounts.
     pub vault: u64,
+    /// How many of 100 operations are at a level of their own.
+    pub levels: u64,
 }
 
 impl ClientOptions {
@@ -106,6 +108,7 @@ impl ClientOptions {
             keys: pick(rng, &[0, 10, 30, 60, 100]),
             keys_across: pick(rng, &[0, 50, 100]),
             lists: between(rng, 1, 3),
+            levels: 0, // Drawn beside the stream.
         }
     }
 }

@@ -127,7 +127,8 @@ impl World<'_> {
                     .iter()
                     .find(|place| (place.address.group, place.address.role) == (from.group, RoleKind::Replica));
                 let applied = place.map_or(Slot(0), |place| place.applied);
-                let seen = Reply { from, to, response: &response, applied };
+                let clock = self.nodes[node].clocks.now(self.now);
+                let seen = Reply { from, to, response: &response, applied, clock };
                 let found = self.checkers.ask(|checker| checker.on_reply(&seen));
                 self.check(found);
                 self.reply(from.node, to, &response);

@@ -194,7 +194,7 @@ fn a_read_from_before_what_was_applied_elsewhere_when_it_was_sent_is_found() {
             checker.on_entry(&Chosen { group: G1, slot: Slot(5), entry: &applied })?;
             let response = Response::Read(ReadDone { account: None, slot: Slot(slot) });
             let (from, to) = (address(G1, 1, RoleKind::Replica), Origin { connection: 1, correlation: 7 });
-            checker.on_reply(&Reply { from, to, response: &response, applied: Slot(9) })
+            checker.on_reply(&Reply { from, to, response: &response, applied: Slot(9), clock: Time(0) })
         });
         story.found()
     };

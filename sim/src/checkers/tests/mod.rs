@@ -5,6 +5,7 @@ mod clients;
 mod disks;
 mod groups;
 mod keys;
+mod levels;
 mod orders;
 mod whole;
 
