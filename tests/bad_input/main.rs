@@ -9,6 +9,7 @@ mod directories;
 mod frames;
 mod keys;
 mod logs;
+mod pending;
 #[path = "../rig/mod.rs"]
 mod rig;
 mod transfers;

@@ -139,7 +139,8 @@ fn an_unknown_write_prints_the_line_that_settles_it() {
 }
 
 /// The sample files, in an order in which all of them commit.
-const SAMPLES: [&str; 6] = ["basket.txn", "claim.txn", "purchase.txn", "snapshot.txn", "lines.jsonl", "swap.txn"];
+const SAMPLES: [&str; 8] =
+    ["basket.txn", "claim.txn", "purchase.txn", "snapshot.txn", "lines.jsonl", "swap.txn", "reserve.txn", "settle.txn"];
 
 fn sample(name: &str) -> String {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("samples").join(name).display().to_string()
@@ -154,7 +155,7 @@ fn the_sample_transactions_cover_every_operation_and_condition_and_commit() {
     let all: Vec<Transaction> = SAMPLES.iter().flat_map(|name| file::read(Path::new(&sample(name))).unwrap()).collect();
     let operations = all.iter().flat_map(|transaction| &transaction.operations);
     let covered: HashSet<_> = operations.map(std::mem::discriminant::<Operation>).collect();
-    assert_eq!(covered.len(), 9, "every operation");
+    assert_eq!(covered.len(), 14, "every operation");
     let kind = |condition: &Condition| match condition {
         Condition::Is(is) => ("is", is.value.is_some()),
         Condition::IsNot(is) => ("is_not", is.value.is_some()),

@@ -164,6 +164,8 @@ scripts! {
     the_decision_that_is_applied_first_stands_s9,
     too_much_is_refused_and_what_relieves_it_is_not_l8,
     what_is_in_doubt_asks_and_never_lets_go_s10,
+    an_end_that_comes_to_nothing_is_tried_again_when_it_is_due_again,
+    what_is_due_is_ended_by_the_coordinator_itself,
     what_is_not_for_this_group_has_moved,
 }
 

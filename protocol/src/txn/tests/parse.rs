@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::ids::{AccountId, Age, Attempt, Ballot, Epoch, GroupId, NodeId, Origin, ReplicaId, TransferId, TxnId};
 use crate::ledger::model::{Outcome, Reason, Transfer};
+use crate::ledger::operations::Expire;
 use crate::ledger::output::TxnOutput;
 use crate::ledger::records::{Coordinated, InDoubt};
 use crate::message::Message;
@@ -176,7 +177,7 @@ pub(super) fn input(me: Address, command: &str, records: &mut Records) -> Input 
         "link" => Input::Link { node: words.number(), up: words.next() == "up" },
         "request" => request(me, &mut words),
         verb @ ("serve" | "follow") => local(me, serving(verb, &words, records)),
-        verb @ ("begun" | "void" | "known" | "voted" | "decided" | "resolved") => {
+        verb @ ("begun" | "void" | "known" | "voted" | "decided" | "due" | "resolved") => {
             local(me, LocalMessage::Events(vec![event(verb, &mut words)]))
         }
         verb => message(me, verb, &mut words),
@@ -225,8 +226,13 @@ fn serving(verb: &str, words: &Words<'_>, records: &mut Records) -> LocalMessage
 }
 
 // `begun|void TXN ATTEMPT`, `known ... committed|REASON`, `voted ... VOTE [counter=N]`, `decided ... VERDICT`,
-// `resolved ...`
+// `resolved ...`, `due TXN PENDING:DEBIT->CREDIT:AMOUNT`
 fn event(verb: &str, words: &mut Words<'_>) -> TxnOutput {
+    if verb == "due" {
+        let (id, transfer) = (words.txn().id, words.transfer());
+        let Transfer { id: pending, debit, credit, .. } = transfer;
+        return TxnOutput::Due(Expire { id, pending, debit, credit });
+    }
     let (txn, attempt) = (words.txn(), words.attempt());
     let coordinator = words.key("coordinator").unwrap_or(GroupId(1));
     match verb {

@@ -2,7 +2,7 @@
 
 use crate::ids::{Age, Attempt, GroupId, TxnId};
 use crate::ledger::model::Transfer;
-use crate::ledger::operations::Action;
+use crate::ledger::operations::{Action, Expire};
 use crate::message::Message;
 use crate::message::client::Response;
 use crate::message::command::{Command, Verdict};
@@ -48,11 +48,13 @@ fn txn(txn: &TxnId, attempt: &Attempt) -> String {
 
 fn content(action: &Action, age: &Age, participants: &[GroupId], deadline: Span) -> String {
     let groups: Vec<String> = participants.iter().map(ToString::to_string).collect();
-    let Action::Transfer(Transfer { debit, credit, amount, .. }) = action else {
-        panic!("the scripts have transfers only")
+    let what = match action {
+        Action::Transfer(Transfer { debit, credit, amount, .. }) => format!("{debit}->{credit}:{amount}"),
+        Action::Expire(Expire { pending, debit, credit, .. }) => format!("expire {:x}:{debit}->{credit}", pending.0),
+        Action::Transaction(_) => panic!("the scripts have no transactions"),
     };
     let (age, groups) = (age.counter, groups.join(","));
-    format!("{debit}->{credit}:{amount} age {age} in {groups} within {}", millis(deadline))
+    format!("{what} age {age} in {groups} within {}", millis(deadline))
 }
 
 fn verdict(verdict: Verdict) -> String {
