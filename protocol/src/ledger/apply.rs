@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Ledger;
-use super::model::{Account, BATCH_LIMIT, CreateResult, ItemResult, NewAccount, Transfer};
+use super::model::{Account, BATCH_LIMIT, CreateResult, Flags, ItemResult, NewAccount, Transfer};
 use super::operations::Transaction;
 use super::output::{ClientOutput, CommandResult, Output};
 use super::queue::Asker;
@@ -422,7 +422,9 @@ impl Ledger {
             }
             Whereabouts::Here(place) => {
                 let old = &self.accounts.row(place).account;
-                let same = (old.ledger, old.code, old.flags) == (new.ledger, new.code, new.flags);
+                // Whether it is closed changes: the same request comes again after that, too.
+                let rules = |flags: Flags| flags.without(Flags::CLOSED);
+                let same = (old.ledger, old.code, rules(old.flags)) == (new.ledger, new.code, rules(new.flags));
                 if same { CreateResult::Exists } else { CreateResult::ExistsDifferent }
             }
         }

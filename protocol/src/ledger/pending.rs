@@ -147,7 +147,9 @@ impl Pendings {
         let position = self.len();
         self.sum = self.sum.wrapping_add(row.hash(position));
         self.due.extend(row.look_at.map(|time| (time, position)));
-        self.hold(&row.pending, true);
+        if row.is_open() {
+            self.hold(&row.pending, true); // What an image has may have ended.
+        }
         let before = self.index.insert(txn, position);
         assert!(before.is_none(), "a pending transfer is made once");
         self.rows.push(row);

@@ -6,7 +6,6 @@ use drachma_protocol::ids::AccountId;
 use drachma_protocol::ledger::model::{Account, CreateResult, Flags, NewAccount};
 
 use super::{Checker, End, Verdict};
-use crate::client::vault;
 use crate::history::CreationRecord;
 use crate::shape::Shape;
 
@@ -60,10 +59,10 @@ fn found(end: &End<'_>) -> Result<BTreeMap<AccountId, Account>, String> {
     Ok(found)
 }
 
-/// Accounts of the vault are closed and opened; their own checker looks at that.
+/// Whether it is closed changes, and is not compared; who looks at that is another checker.
 fn is_as(new: &NewAccount, account: &Account) -> bool {
-    let flags = |flags: Flags| if new.code == vault::CODE { flags.without(Flags::CLOSED) } else { flags };
-    (new.ledger, new.code, flags(new.flags)) == (account.ledger, account.code, flags(account.flags))
+    let rules = |flags: Flags| flags.without(Flags::CLOSED);
+    (new.ledger, new.code, rules(new.flags)) == (account.ledger, account.code, rules(account.flags))
 }
 
 fn is_reserved(shape: &Shape, id: AccountId) -> bool {

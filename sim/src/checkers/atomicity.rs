@@ -15,7 +15,7 @@ use drachma_protocol::message::command::{Command, Content, Decide, Resolve, Verd
 use drachma_protocol::message::operator::Totals;
 use drachma_protocol::table::Table;
 
-use super::pending::is_chained;
+use super::pending::is_of_vault;
 use super::{Applied, Checker, Chosen, End, Verdict};
 use crate::faults::Swarm;
 use crate::shape::Shape;
@@ -196,7 +196,7 @@ impl Checker for Atomicity {
             self.paid.insert((applied.group, TxnId::from(&row.transfer)), ());
         }
         // A chain's members are posted under ids of their own, which say nothing of who decides.
-        let own = applied.posted.iter().filter(|row| !is_chained(&row.transfer));
+        let own = applied.posted.iter().filter(|row| !is_of_vault(&row.transfer));
         own.map(|row| self.post(applied.group, row)).collect::<Verdict>()?;
         self.pay(applied)
     }

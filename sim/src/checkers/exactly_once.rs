@@ -53,7 +53,7 @@ impl Checker for ExactlyOnce {
         let posted = end.posted();
         for (group, rows) in &posted {
             for (txn, row) in rows {
-                if !is_of_vault(end, &row.transfer) && !end.history.was_asked(&row.transfer) {
+                if !is_of_vault(&row.transfer) && !end.history.was_asked(&row.transfer) {
                     let asked = end.history.transfers.get(txn).map(|record| record.transfer);
                     return Err(format!("{group} posted {row:?}; asked was {asked:?}"));
                 }

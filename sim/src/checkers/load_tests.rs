@@ -86,9 +86,9 @@ fn an_account_stands_as_it_was_answered() {
     let mut story = Story::new();
     story.creation(Flags::NONE, CreateResult::Created, true);
     assert_eq!(story.ask(accounts::Accounts), Ok(()));
-    story.creation(Flags::CLOSED, CreateResult::ExistsDifferent, false);
+    story.creation(Flags::HISTORY, CreateResult::ExistsDifferent, false);
     assert_eq!(story.ask(accounts::Accounts), Ok(()));
-    story.creation(Flags::CLOSED, CreateResult::Exists, false);
+    story.creation(Flags::HISTORY, CreateResult::Exists, false);
     assert!(story.ask(accounts::Accounts).is_err(), "it exists with other rules");
 }
 

@@ -21,13 +21,8 @@ use crate::history::TransactionRecord;
 /// See the module.
 pub struct Pending;
 
-/// Whether a transfer is between accounts of the vault.
-pub fn is_of_vault(end: &End<'_>, transfer: &Transfer) -> bool {
-    Vault::of(end.shape).accounts().any(|account| account.id == transfer.debit)
-}
-
-/// Whether a transfer is a member of a chain of the vault.
-pub fn is_chained(transfer: &Transfer) -> bool {
+/// Whether a transfer is one of the vault's: nobody else's have these codes.
+pub fn is_of_vault(transfer: &Transfer) -> bool {
     transfer.code == CHAINED || transfer.code == CODE
 }
 
@@ -36,6 +31,9 @@ struct Found<'a> {
     end: &'a End<'a>,
     rows: BTreeMap<TxnId, BTreeMap<GroupId, &'a PendingTransfer>>,
     posted: BTreeMap<TxnId, BTreeMap<GroupId, &'a Posted>>,
+    // Who made a pending transfer, and who ended it, as far as that committed.
+    makers: BTreeMap<TxnId, &'a TransactionRecord>,
+    enders: BTreeMap<TxnId, &'a TransactionRecord>,
 }
 
 impl Checker for Pending {
@@ -44,7 +42,16 @@ impl Checker for Pending {
     }
 
     fn at_end(&mut self, end: &End<'_>) -> Verdict {
-        let mut found = Found { end, rows: BTreeMap::new(), posted: BTreeMap::new() };
+        let (rows, posted) = (BTreeMap::new(), BTreeMap::new());
+        let mut found = Found { end, rows, posted, makers: BTreeMap::new(), enders: BTreeMap::new() };
+        for record in end.history.vault.values().filter(|record| is_committed(record)) {
+            for operation in &record.transaction.operations {
+                let Some(pending) = about(operation) else { continue };
+                let made = matches!(operation, Operation::Pend(_));
+                let known = if made { &mut found.makers } else { &mut found.enders };
+                known.insert(pending, record);
+            }
+        }
         for (group, replica) in end.furthest() {
             for pending in &replica.pending {
                 let row = found.rows.entry(TxnId::from(&pending.transfer)).or_default();
@@ -138,13 +145,8 @@ impl Found<'_> {
 
     /// Whether it was ended by a transaction of its group alone, which waits for nobody.
     fn ended_alone(&self, row: &PendingTransfer) -> bool {
-        let ended = TxnId::from(&row.transfer);
-        let committed = self.end.history.vault.values().find(|record| {
-            let ends =
-                |operation: &Operation| !matches!(operation, Operation::Pend(_)) && about(operation) == Some(ended);
-            record.transaction.operations.iter().any(ends) && is_committed(record)
-        });
-        committed.is_some_and(|record| !record.coordinated && record.transaction.operations.len() == 1)
+        let ender = self.enders.get(&TxnId::from(&row.transfer));
+        ender.is_some_and(|record| !record.coordinated && record.transaction.operations.len() == 1)
     }
 
     /// One outcome, whoever was told; all of a transaction, or nothing; and no reason that is not true.
@@ -214,16 +216,8 @@ impl Found<'_> {
 
     /// Whether somebody was told, before `time`, that the pending transfer exists which an operation ends.
     fn was_known(&self, operation: &Operation, time: u64) -> bool {
-        let Some(pending) = about(operation) else { return false };
-        let made = self.end.history.vault.values().find(|record| {
-            record
-                .transaction
-                .operations
-                .iter()
-                .any(|it| matches!(it, Operation::Pend(Pend { transfer, .. }) if TxnId::from(transfer) == pending))
-        });
-        made.and_then(TransactionRecord::outcome)
-            .is_some_and(|(at, outcome)| outcome == Outcome::Committed && at < time)
+        let maker = about(operation).and_then(|pending| self.makers.get(&pending));
+        maker.and_then(|record| record.outcome()).is_some_and(|(at, _)| at < time)
     }
 
     /// Every posting of the vault was asked for.

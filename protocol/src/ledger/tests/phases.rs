@@ -419,6 +419,28 @@ fn a_closed_account_refuses_all_but_the_voiding_of_what_is_pending() {
 }
 
 #[test]
+fn an_account_that_was_closed_is_still_the_one_that_was_created() {
+    use crate::ledger::model::CreateResult;
+    let mut world = World::new(G1);
+    let create = |world: &mut World, sequence, account| {
+        let session = world.register(7);
+        let outputs = world.one(super::create(session, sequence, &[account]));
+        match &outputs[..] {
+            [Output::Client(output)] => match &output.result {
+                CommandResult::Created(results) => results[0],
+                other => panic!("{other:?}"),
+            },
+            other => panic!("{other:?}"),
+        }
+    };
+    let account = new(101, Flags::HISTORY);
+    assert_eq!(create(&mut world, 1, account), CreateResult::Created);
+    assert_eq!(world.result(&close(1, 101)), COMMITTED);
+    assert_eq!(create(&mut world, 2, account), CreateResult::Exists, "a copy of the request comes late");
+    assert_eq!(create(&mut world, 3, new(101, Flags::NONE)), CreateResult::ExistsDifferent);
+}
+
+#[test]
 fn hazard_s4_an_account_is_not_closed_under_what_is_in_doubt() {
     let (mut g1, mut g2) = pair();
     let credit = move_money(1, 11, 1, 5);
