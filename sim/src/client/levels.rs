@@ -84,7 +84,14 @@ impl Client {
         let group = pick(&mut self.rng, &self.groups);
         let across = across && self.groups.len() > 1;
         let count = between(&mut self.rng, 1, 3);
-        let transfers: Vec<Transfer> = (0..count).map(|_| self.transfers.draw_in(group, across)).collect();
+        let drawn: Vec<Transfer> = (0..count).map(|_| self.transfers.draw_in(group, across)).collect();
+        // Where there are no such accounts others are drawn, and they do not belong into one request.
+        let owner = |account| self.shape.map.owner_of(account);
+        let fits = |it: &Transfer| owner(it.debit) == Some(group) && (owner(it.credit) != Some(group)) == across;
+        let transfers: Vec<Transfer> = drawn.into_iter().filter(fits).collect();
+        if transfers.is_empty() {
+            return self.look(now, Level::Any);
+        }
         let levels = [Level::Session, Level::Session, Level::All, Level::Any, Level::Linearizable];
         let level = if across { Level::Session } else { pick(&mut self.rng, &levels) };
         transfers.iter().for_each(|transfer| history.invoke(now, *transfer));

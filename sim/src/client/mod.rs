@@ -614,6 +614,10 @@ impl Client {
             }
         }
         let exchange = &mut self.exchanges[(correlation / COPIES) as usize];
+        // What has no job is never narrowed, and a batch may be larger than what finds a place at a time.
+        let before = if exchange.part.is_none() { exchange.known.clone() } else { Vec::new() };
+        let before = before.into_iter().chain(std::iter::repeat(None));
+        let outcomes: Vec<Option<Outcome>> = outcomes.into_iter().zip(before).map(|(new, old)| new.or(old)).collect();
         exchange.known.clone_from(&outcomes);
         let over = exchange.over;
         if outcomes.iter().all(Option::is_some) {
