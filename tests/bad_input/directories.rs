@@ -63,7 +63,7 @@ fn the_directory_of_another_cluster_is_refused_with_the_difference() {
 fn a_changed_shape_is_refused_with_the_difference_and_a_changed_port_is_not() {
     let scratch = formatted("shape");
     let was = "  - data set of 20 accounts with 10 each\n  + data set of 20 accounts with 11 each\n";
-    let only = "only addresses, timers, fsync, segment_bytes and logging may change after formatting";
+    let only = "only addresses, timers, fsync, segment_bytes, snapshot_every_bytes and logging may change";
     scratch.file("cluster.toml", &text(free_port(), "one", 11));
     refused(&scratch, N1, &[was, only]);
     refused(&scratch, &["up", "--detach"], &[was, only]);
