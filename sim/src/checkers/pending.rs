@@ -195,16 +195,15 @@ impl Found<'_> {
             Reason::PendingAlreadyPosted => ended(PendingState::Posted),
             Reason::PendingAlreadyVoided => ended(PendingState::Voided),
             Reason::PendingExpired => ended(PendingState::Expired),
-            // It may have been made later; not if it was known to be there.
-            Reason::PendingNotFound => any(&|_, operation| !self.was_known(operation, record.invoked)),
-            Reason::PendingDifferentAccounts => any(&|row, operation| {
-                let credit = match operation {
-                    Operation::Post(post) => post.credit,
-                    Operation::Void(void) => void.credit,
-                    _ => return false,
-                };
-                row.is_some_and(|row| row.transfer.credit != credit)
+            // It may have been made later; not if it was known to be there. The group of another credit account than its
+            // own does not have it, and is heard alone if preparing ends before the debit account's group has voted.
+            Reason::PendingNotFound => any(&|row, operation| {
+                let credit = credit_of(operation);
+                row.is_some_and(|row| Some(row.transfer.credit) != credit) || !self.was_known(operation, record.invoked)
             }),
+            Reason::PendingDifferentAccounts => {
+                any(&|row, operation| row.is_some_and(|row| Some(row.transfer.credit) != credit_of(operation)))
+            }
             Reason::ExceedsPendingAmount => any(&|row, operation| match operation {
                 Operation::Post(post) => row.is_some_and(|row| post.amount > Some(row.transfer.amount)),
                 _ => false,
@@ -302,6 +301,15 @@ fn about(operation: &Operation) -> Option<TxnId> {
         Operation::Pend(pend) => Some(TxnId::from(&pend.transfer)),
         Operation::Post(post) => Some(TxnId { id: post.pending, first: post.debit }),
         Operation::Void(void) => Some(TxnId { id: void.pending, first: void.debit }),
+        _ => None,
+    }
+}
+
+/// The credit account that an end names.
+fn credit_of(operation: &Operation) -> Option<AccountId> {
+    match operation {
+        Operation::Post(post) => Some(post.credit),
+        Operation::Void(void) => Some(void.credit),
         _ => None,
     }
 }
