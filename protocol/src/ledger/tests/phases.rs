@@ -424,7 +424,7 @@ fn an_account_that_was_closed_is_still_the_one_that_was_created() {
     let mut world = World::new(G1);
     let create = |world: &mut World, sequence, account| {
         let session = world.register(7);
-        let outputs = world.one(super::create(session, sequence, &[account]));
+        let outputs = world.one(create(session, sequence, &[account]));
         match &outputs[..] {
             [Output::Client(output)] => match &output.result {
                 CommandResult::Created(results) => results[0],

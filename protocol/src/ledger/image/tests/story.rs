@@ -4,7 +4,7 @@
 
 use crate::ids::{AccountId, Age, GroupId, SessionId, TransferId, TxnId};
 use crate::ids::{Ballot, Epoch, ReplicaId, Session};
-use crate::ledger::model::{Balance, Flags, NewAccount, PendingState, Reason, Transfer};
+use crate::ledger::model::{Balance, Flags, NewAccount, PendingState, PendingTransfer, Reason, Sides, Transfer};
 use crate::ledger::operations::{
     Action, Add, BalanceIs, Condition, Expire, Key, KeyIs, Operation, Pend, PostPending, Put, Reply, Rows, Scan, Swap,
     Swapped, Transaction, Value, VoidPending,
@@ -55,12 +55,26 @@ pub(super) struct Seen {
     closed: u64,
     // Of pending transfers: open, posted, voided, expired.
     pending: [u64; 4],
+    // Expired by a transaction over both groups.
+    expired_over: u64,
 }
 
 impl Seen {
     pub(super) fn add(&mut self, story: &Story) {
-        let Seen { in_doubt, coordinated, waiting, keys, posted, sessions, committed, due, balances, closed, pending } =
-            story.seen;
+        let Seen {
+            in_doubt,
+            coordinated,
+            waiting,
+            keys,
+            posted,
+            sessions,
+            committed,
+            due,
+            balances,
+            closed,
+            pending,
+            expired_over,
+        } = story.seen;
         self.in_doubt += in_doubt;
         self.coordinated += coordinated;
         self.waiting += waiting;
@@ -71,17 +85,30 @@ impl Seen {
         self.due += due;
         self.balances += balances;
         self.closed += closed;
+        self.expired_over += expired_over;
         self.pending.iter_mut().zip(pending).for_each(|(sum, number)| *sum += number);
     }
 
     /// The histories do something.
     pub(super) fn check(&self) {
         println!("{self:?}");
-        let Seen { in_doubt, coordinated, waiting, keys, posted, sessions, committed, due, balances, closed, pending } =
-            *self;
+        let Seen {
+            in_doubt,
+            coordinated,
+            waiting,
+            keys,
+            posted,
+            sessions,
+            committed,
+            due,
+            balances,
+            closed,
+            pending,
+            expired_over,
+        } = *self;
         let all = [in_doubt, coordinated, waiting, keys, posted, sessions, committed, balances, closed];
-        assert!(all.into_iter().chain(pending).all(|number| number > 2_000), "{self:?}");
-        assert!(due > 100, "{self:?}");
+        assert!(all.into_iter().all(|number| number > 2_000), "{self:?}");
+        assert!(pending.into_iter().all(|number| number > 500) && due > 50 && expired_over > 100, "{self:?}");
     }
 
     fn count(&mut self, ledger: &Ledger, outputs: &[Output]) {
@@ -106,6 +133,7 @@ impl Seen {
                 PendingState::Expired => 3,
             };
             self.pending[state] += 1;
+            self.expired_over += u64::from(state == 3 && pending.sides != Sides::Both);
         }
     }
 }
@@ -263,10 +291,8 @@ impl Story {
                 Operation::Swap(Swap { left: key, right })
             }
             9 | 10 => {
-                let transfer = Transfer { user_data_32: self.rng.below(2) as u32, ..self.transfer(!here) };
-                let timeout = if self.rng.chance(30) { Span(0) } else { Span(self.rng.below(2_000_000)) };
-                self.pended.push(transfer);
-                Operation::Pend(Pend { transfer, timeout })
+                let transfer = self.transfer(!here);
+                self.pend(transfer)
             }
             11..14 => self.ending(),
             14 if self.rng.chance(40) => Operation::Close(self.account(here)),
@@ -279,10 +305,24 @@ impl Story {
         }
     }
 
+    /// A pending transfer has an id.
+    fn pend(&mut self, transfer: Transfer) -> Operation {
+        let id = TransferId(transfer.id.0.max(1));
+        let transfer = Transfer { id, user_data_32: self.rng.below(2) as u32, ..transfer };
+        let timeout = if self.rng.chance(40) { Span(0) } else { Span(self.rng.below(2_000_000)) };
+        self.pended.push(transfer);
+        Operation::Pend(Pend { transfer, timeout })
+    }
+
     /// The end of a pending transfer, mostly of a late one.
     fn ending(&mut self) -> Operation {
-        let late = self.pended.len().saturating_sub(1 + self.rng.below(6) as usize);
-        let pended = self.pended.get(late).copied().unwrap_or_default();
+        let late = |len: u64, back: u64| len.saturating_sub(1 + back);
+        let back = self.rng.below(6);
+        let made = self.world.ledger.pending_transfers(late(self.world.ledger.pendings.len(), back), 1);
+        let pended = match made.first().filter(|_| self.rng.chance(85)) {
+            Some(pending) => pending.transfer,
+            None => self.pended.get(late(self.pended.len() as u64, back) as usize).copied().unwrap_or_default(),
+        };
         let Transfer { id: pending, debit, mut credit, .. } = pended;
         if self.rng.chance(3) {
             credit = self.account(true);
@@ -310,7 +350,7 @@ impl Story {
     fn transaction(&mut self, over: bool) -> Transaction {
         loop {
             let conditions = (0..self.rng.below(2)).map(|_| self.condition(true)).collect();
-            let count = 1 + self.rng.below(3);
+            let count = if self.rng.chance(40) { 1 } else { 1 + self.rng.below(3) };
             let operations = (0..count).map(|_| {
                 let here = !over || self.rng.chance(50);
                 self.operation(here)
@@ -334,9 +374,19 @@ impl Story {
             let (action, number) = self.tried[self.rng.below(known) as usize].clone();
             (action, number + self.rng.below(2))
         } else {
-            let action = match self.rng.below(10) {
-                0..4 => self.transfer(true).into(),
-                4..6 => self.expiry(),
+            let turn = if self.due.is_empty() { self.rng.below(10) } else { 3 };
+            let action = match turn {
+                0..3 => self.transfer(true).into(),
+                3 | 4 => self.expiry(),
+                5 | 6 => {
+                    let transfer = self.transfer(true);
+                    let operations = vec![self.pend(transfer)];
+                    Transaction { id: TransferId(transfer.id.0.max(1)), conditions: Vec::new(), operations }.into()
+                }
+                7 => {
+                    let operations = vec![self.ending()];
+                    Transaction { id: TransferId(self.id()), conditions: Vec::new(), operations }.into()
+                }
                 _ => Action::from(self.transaction(true)),
             };
             (action, 1)
@@ -351,8 +401,9 @@ impl Story {
         if let Some(expire) = self.due.pop() {
             return Action::Expire(expire);
         }
-        let elsewhere = |transfer: &&Transfer| self.map.owner_of(transfer.debit) == Some(G2);
-        match self.pended.iter().rev().find(elsewhere).copied() {
+        let mut made = self.world.ledger.pending_transfers(0, 8190).into_iter().rev();
+        let of_the_other = |row: &PendingTransfer| row.sides == Sides::Credit && row.state == PendingState::Open;
+        match made.find(of_the_other).map(|row| row.transfer) {
             Some(Transfer { id: pending, debit, credit, .. }) => {
                 Action::Expire(Expire { id: TransferId(self.id()), pending, debit, credit })
             }
