@@ -129,10 +129,11 @@ impl Client {
             WriteResult::Accepted(_) => {
                 // Nobody knows what will become of it: like what is given up.
                 self.orphans.extend(transfers.iter().map(TxnId::from));
-                self.close(now, number, PartEnd::Unknown, history);
                 if self.stopped {
                     self.unsettled.extend(transfers.iter().map(TxnId::from));
                 }
+                // Settles the next, if it has stopped.
+                self.close(now, number, PartEnd::Unknown, history);
                 Vec::new()
             }
             WriteResult::Transfers(told) => {
