@@ -72,8 +72,11 @@ pub async fn db(context: &Context, target: &str) -> Outcome {
     Ok(Exit::Done)
 }
 
+/// What was found on each replica of a group.
+type Replicas<K, V> = Vec<(NodeId, Found<K, V>)>;
+
 /// Everything that differs from its opening state on one of these replicas, in order.
-fn changed<K: Clone + Ord, V: Clone>(groups: &BTreeMap<GroupId, Vec<(NodeId, Found<K, V>)>>) -> Vec<Changed<K, V>> {
+fn changed<K: Clone + Ord, V: Clone>(groups: &BTreeMap<GroupId, Replicas<K, V>>) -> Vec<Changed<K, V>> {
     let mut changed: Vec<Changed<K, V>> = groups.values().flat_map(|replicas| side_by_side(replicas)).collect();
     changed.sort_by(|one, other| one.what.cmp(&other.what));
     changed

@@ -100,6 +100,7 @@ fn shape(world: &World) -> Shape {
         leader_timeout: none,
         resend: none,
         inquire_after: none,
+        snapshot_every: u64::MAX,
     }
 }
 
@@ -142,7 +143,7 @@ fn view(world: &mut World, group: GroupId) -> ReplicaView {
         keys.extend(page.rows);
         next = page.next.map(|(shard, key)| (shard, Some(key)));
     }
-    ReplicaView { node, totals, posted: Vec::new(), accounts: Vec::new(), keys }
+    ReplicaView { node, totals, posted: Vec::new(), accounts: Vec::new(), keys, pending: Vec::new() }
 }
 
 /// Sets all keys to a new value, exchanges two of them, or reads them all, until it is told to stop.

@@ -205,8 +205,8 @@ impl Ledger {
     pub(super) fn effects_here(&self, transfer: &Transfer) -> Result<Effects, Trouble> {
         check_content(transfer)?;
         let mut effects = Effects::default();
-        let both: [(AccountId, fn(Place, u128) -> Effect); 2] =
-            [(transfer.debit, Effect::debit), (transfer.credit, Effect::credit)];
+        let debit = Effect::debit as fn(Place, u128) -> Effect;
+        let both = [(transfer.debit, debit), (transfer.credit, Effect::credit)];
         for (account, effect) in both {
             match self.accounts.whereabouts(account) {
                 Whereabouts::Here(place) => effects.push(effect(place, transfer.amount)),

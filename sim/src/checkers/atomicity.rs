@@ -196,8 +196,8 @@ impl Checker for Atomicity {
             self.paid.insert((applied.group, TxnId::from(&row.transfer)), ());
         }
         // A chain's members are posted under ids of their own, which say nothing of who decides.
-        let own = applied.posted.iter().filter(|row| !is_of_vault(&row.transfer));
-        own.map(|row| self.post(applied.group, row)).collect::<Verdict>()?;
+        let mut own = applied.posted.iter().filter(|row| !is_of_vault(&row.transfer));
+        own.try_for_each(|row| self.post(applied.group, row))?;
         self.pay(applied)
     }
 
