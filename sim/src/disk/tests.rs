@@ -166,10 +166,11 @@ fn a_full_disk_refuses_the_next_segment_and_nothing_is_lost() {
 fn the_log_goes_over_many_segments_and_comes_back() {
     let mut disk = disk();
     for slot in 0..100 {
-        commit(&mut disk, &[large(slot)]);
+        commit(&mut disk, &[large(slot), Record::Chosen(Slot(slot))]);
     }
     assert!(disk.device().files().len() > 5);
-    assert_eq!(restart(&mut disk, TORN, 1).unwrap().tail.len(), 100);
+    let found = restart(&mut disk, TORN, 1).unwrap();
+    assert_eq!((found.start, found.chosen, found.tail.len()), (Slot(0), Slot(99), 1));
     assert_eq!(disk.read(G, Slot(50), Slot(60), usize::MAX).unwrap().len(), 10);
 }
 
