@@ -193,7 +193,7 @@ fn shows_what_was_moved(up: &Up) {
 
     let performance = up.json(0, "performance");
     let count: u64 = performance.iter().map(|row| row["count"].as_u64().unwrap()).sum();
-    assert!(count > 0 && set(&performance, "kind").contains("balance"), "{performance:?}");
+    assert!(count > 0 && set(&performance, "kind").contains("query"), "{performance:?}");
     assert!(up.table(0, "performance").starts_with("node"));
 }
 

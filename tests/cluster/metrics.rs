@@ -133,7 +133,7 @@ fn a_node_tells_what_is_documented_and_its_counts_move() {
     for (name, least) in [
         ("drachma_leader{group=\"g1\"}", 1.0),
         ("drachma_request_seconds_count{kind=\"transfer\"}", 1.0),
-        ("drachma_request_seconds_bucket{le=\"+Inf\",kind=\"balance\"}", 1.0),
+        ("drachma_request_seconds_bucket{le=\"+Inf\",kind=\"query\"}", 1.0),
         ("drachma_requests_total", before.samples["drachma_requests_total"] + 3.0),
         ("drachma_log_sync_seconds_count", before.samples["drachma_log_sync_seconds_count"] + 1.0),
         ("drachma_applied_entries{group=\"g1\"}", before.samples["drachma_applied_entries{group=\"g1\"}"] + 1.0),
