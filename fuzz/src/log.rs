@@ -8,7 +8,7 @@ use drachma_protocol::log::index::Position;
 use drachma_protocol::log::promise::{FILE, PromiseSlots, SECOND, SLOT};
 use drachma_protocol::log::record::{AcceptRecord, LearnRecord, Record, Recovered, SynchroniseRecord};
 use drachma_protocol::log::recover::{Damage, Recoverer, Recovery};
-use drachma_protocol::log::segment::{HEADER, Owner};
+use drachma_protocol::log::segment::{self, HEADER, Owner};
 use drachma_protocol::log::state::GroupLog;
 use drachma_protocol::log::writer::Appender;
 use drachma_protocol::message::operator::Nothing;

@@ -6,7 +6,6 @@
 
 use drachma_protocol::ids::{Ballot, GroupId, NodeId, Origin, ReplicaId, Slot};
 use drachma_protocol::message::client::{Call, Request};
-use drachma_protocol::message::command::CommandKind;
 use drachma_protocol::message::paxos::{
     Accept, Accepted, Aged, AskAge, ChosenEntries, Commit, FetchChosen, FetchSnapshot, Heartbeat, HeartbeatAck,
     Missing, PreCheck, PreCheckReply, Prepare, Promise, Refused, SnapshotPiece, Synchronise, TakeOver,

@@ -15,8 +15,8 @@ mod tests;
 
 use std::ops::Range;
 
-pub use drachma_client::Level;
 use drachma_protocol::ids::{AccountId, NodeId};
+pub use drachma_protocol::message::level::Level;
 
 /// What a row does.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
