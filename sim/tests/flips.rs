@@ -82,10 +82,12 @@ fn swarm(groups: u16, operations: u64) -> Swarm {
     (swarm.stranger, swarm.echoes, swarm.late, swarm.quorum_only) = (false, 0, 0, false);
     (swarm.clients.bank, swarm.clients.ledger, swarm.clients.mischief, swarm.clients.sessions) = (0, 0, 0, 0);
     (swarm.clients.bursts, swarm.clients.restarts, swarm.clients.doubles, swarm.clients.hurried) = (0, 0, 0, 0);
+    (swarm.clients.vault, swarm.clients.levels, swarm.clients.keys) = (0, 0, 20);
+    swarm.shape.snapshot_every = u64::MAX;
     (swarm.clients.operations, swarm.clients.mean_pause, swarm.clients.largest_batch) = (operations, 20_000, 3);
     (swarm.clients.reads, swarm.clients.across, swarm.clients.give_up) = (20, 50, 0);
     (swarm.clients.timeout, swarm.clients.deadline, swarm.clients.shared_ids) = (200_000, 1_000_000, 0);
-    (swarm.client_count, swarm.safety, swarm.liveness) = (3, operations * 30_000 + 500_000, Some(2_000_000));
+    (swarm.client_count, swarm.safety, swarm.liveness) = (3, operations * 30_000 + 500_000, Some(5_000_000));
     swarm
 }
 
@@ -110,7 +112,8 @@ fn prepare(groups: u16) -> (Past, Past) {
         (&BTreeSet::new(), None),
     );
     let (_, level) = world.run_and_keep();
-    assert!(level.rested && level.history.settled() > 100, "a history to lose");
+    assert!(level.rested, "the clients come to an end");
+    assert!(level.history.settled() > 100, "a history to lose");
     let (found, behind) = go(&long, level.copy(), &[LAGGING], None, 8);
     assert_eq!(found, "");
     assert!(behind.rested && behind.applied.values().zip(level.applied.values()).all(|(b, a)| b.len() > a.len()));
