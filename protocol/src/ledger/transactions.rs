@@ -215,7 +215,8 @@ impl Transactions {
     /// What has voted yes long ago and another group decides.
     #[cfg(feature = "planted")]
     pub(super) fn prepared_for_others(&self, group: GroupId, now: LogTime, patience: crate::time::Span) -> Vec<TxnId> {
-        let old = |held: &&Held| held.waiting.is_none() && held.coordinator != group && held.since + patience <= now;
+        let old =
+            |held: &&Arc<Held>| held.waiting.is_none() && held.coordinator != group && held.since + patience <= now;
         self.held.values().filter(old).map(|held| held.txn).collect()
     }
 
