@@ -19,6 +19,8 @@ pub(super) struct Peers {
 struct Contact {
     // When the first message left that nothing has been heard after.
     asked: Option<Time>,
+    // Who was asked last: another one may have been named since.
+    last: Option<NodeId>,
     // When everything for the group was last sent again because of a redirection.
     hurried: Option<Time>,
     // Counts the nodes that were asked against the hints.
@@ -37,19 +39,25 @@ impl Peers {
 
     /// The node to send to; nothing if the group is unknown. The answer is expected from now on.
     pub(super) fn ask(&mut self, group: GroupId, now: Time) -> Option<NodeId> {
-        self.contacts.entry(group).or_default().asked.get_or_insert(now);
-        self.routes.target(group)
+        let contact = self.contacts.entry(group).or_default();
+        contact.asked.get_or_insert(now);
+        contact.last = self.routes.target(group);
+        contact.last
     }
 
-    /// The node to send something to again: another one than before if the group has been silent for too long.
+    /// The node to send something to again: another one than before if the group has been silent for too long. One that
+    /// was named since and not asked yet comes first.
     pub(super) fn ask_again(&mut self, group: GroupId, now: Time) -> Option<NodeId> {
         let contact = self.contacts.entry(group).or_default();
         let asked = *contact.asked.get_or_insert(now);
         if now.since(asked) >= self.patience {
             contact.asked = Some(now);
-            self.routes.advance(group);
+            if contact.last == self.routes.target(group) {
+                self.routes.advance(group);
+            }
         }
-        self.routes.target(group)
+        contact.last = self.routes.target(group);
+        contact.last
     }
 
     /// The node to send to for the `turn`-th time: the likely leader, then all nodes of the group in turn, whatever is
@@ -142,6 +150,18 @@ mod tests {
         assert!(!peers.redirected(NodeId(6), &redirect(4), at(2)));
         assert_eq!(peers.ask(g, at(2)), Some(NodeId(4)), "the hint is followed all the same");
         assert!(peers.redirected(NodeId(4), &redirect(6), at(6)));
+    }
+
+    #[test]
+    fn who_was_named_when_it_was_too_soon_to_ask_is_asked_next() {
+        let (mut peers, g) = (peers(), GroupId(2));
+        let redirect = |leader| Redirect { group: g, leader, no_quorum: false };
+        assert_eq!(peers.ask(g, at(0)), Some(NodeId(4)));
+        assert!(peers.redirected(NodeId(4), &redirect(None), at(1)));
+        assert_eq!(peers.ask(g, at(1)), Some(NodeId(5)));
+        assert!(!peers.redirected(NodeId(5), &redirect(Some(NodeId(6))), at(2)), "so soon nothing is sent");
+        assert_eq!(peers.ask_again(g, at(3000)), Some(NodeId(6)));
+        assert_eq!(peers.ask_again(g, at(6000)), Some(NodeId(4)));
     }
 
     #[test]
