@@ -125,10 +125,11 @@ impl Image {
         if found.chosen > self.length() {
             return Err(format!("recovers {} chosen entries and never had more than {}", found.chosen, self.length()));
         }
-        if found.start < acknowledged.start {
-            return Err(format!("its log began at {} and now at {}", acknowledged.start, found.start));
-        }
         if !found.doubtful {
+            // With a doubtful end the last record may be gone, that of a snapshot like any other.
+            if found.start < acknowledged.start {
+                return Err(format!("its log began at {} and now at {}", acknowledged.start, found.start));
+            }
             covers(acknowledged, found)?;
         }
         self.log.truncate(found.chosen.0 as usize);
