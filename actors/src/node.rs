@@ -314,7 +314,7 @@ fn sink(roster: Roster) -> Sink {
         let (group, input) = match event {
             LogEvent::Persisted(group, token) => (group, Input::Persisted(token)),
             LogEvent::Fetched(group, start, entries) => (group, Input::Fetched { start, entries }),
-            LogEvent::Snapshotted(group, slot) => (group, Input::Snapshotted(slot)),
+            LogEvent::Snapshotted { group, slot, bytes } => (group, Input::Snapshotted { slot, bytes }),
             LogEvent::SnapshotDue(group) => (group, Input::SnapshotDue),
             LogEvent::SnapshotRead { group, slot, offset, piece } => {
                 (group, Input::SnapshotRead { slot, offset, piece })

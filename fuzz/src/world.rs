@@ -103,7 +103,7 @@ impl Disk {
         self.records.push(record);
     }
 
-    fn write_snapshot(&mut self, image: Image) -> Slot {
+    fn write_snapshot(&mut self, image: Image) -> (Slot, u64) {
         let (slot, mut offset) = (image.slot(), 0);
         let mut writer = snapshot::Writer::new(ClusterId(1), OWN, image);
         let mut pieces = BTreeMap::new();
@@ -113,7 +113,7 @@ impl Disk {
             offset += length;
         }
         self.snapshots.insert(slot, pieces);
-        slot
+        (slot, offset)
     }
 
     fn load(&self, slot: Slot, seed: u64) -> Ledger {
@@ -283,8 +283,9 @@ impl World {
                 self.nodes[node].mail.entry(me.role).or_default().push_back(input);
             }
             Effect::Snapshot(image) => {
-                let slot = self.nodes[node].disk.write_snapshot(image);
-                self.nodes[node].mail.entry(me.role).or_default().push_back(Input::Snapshotted(slot));
+                let (slot, bytes) = self.nodes[node].disk.write_snapshot(image);
+                let input = Input::Snapshotted { slot, bytes };
+                self.nodes[node].mail.entry(me.role).or_default().push_back(input);
             }
             Effect::ReadSnapshot { slot, offset } => {
                 let pieces = self.nodes[node].disk.snapshots.get(&slot);

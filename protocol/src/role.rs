@@ -82,8 +82,13 @@ pub enum Input {
         /// At least one entry, unless nothing is stored from `start` on.
         entries: Vec<Bytes>,
     },
-    /// The snapshot of [`Effect::Snapshot`] at this slot is durable.
-    Snapshotted(Slot),
+    /// The snapshot of [`Effect::Snapshot`] is durable.
+    Snapshotted {
+        /// Its slot.
+        slot: Slot,
+        /// How large it is.
+        bytes: u64,
+    },
     /// The answer to [`Effect::ReadSnapshot`].
     SnapshotRead {
         /// Which snapshot.
@@ -203,6 +208,7 @@ pub const EVENTS: &[&str] = &[
     "serve",
     "snapshot",
     "snapshot_fetched",
+    "snapshot_due",
     "snapshot_gone",
     "snapshot_installed",
     "stand",

@@ -327,9 +327,9 @@ impl<'a> World<'a> {
                 self.nodes[node].seats[seat].mailbox.push_back(Input::Fetched { start, entries });
                 self.run_node(node);
             }
-            Event::Snapshotted { node, boot, seat, slot } if self.is_current(node, boot) => {
+            Event::Snapshotted { node, boot, seat, slot, bytes } if self.is_current(node, boot) => {
                 self.nodes[node].disk.finish_snapshot();
-                self.nodes[node].seats[seat].mailbox.push_back(Input::Snapshotted(slot));
+                self.nodes[node].seats[seat].mailbox.push_back(Input::Snapshotted { slot, bytes });
                 self.run_node(node);
             }
             Event::SnapshotRead { node, boot, seat, slot, offset, piece } if self.is_current(node, boot) => {

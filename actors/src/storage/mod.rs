@@ -89,8 +89,15 @@ pub enum LogEvent {
     Persisted(GroupId, Token),
     /// The answer to a fetch: the position of the first entry, and at least one entry unless nothing is stored there.
     Fetched(GroupId, Slot, Vec<Bytes>),
-    /// The snapshot of this group at this slot is durable.
-    Snapshotted(GroupId, Slot),
+    /// A snapshot is durable.
+    Snapshotted {
+        /// Of this group.
+        group: GroupId,
+        /// At this slot.
+        slot: Slot,
+        /// How large it is.
+        bytes: u64,
+    },
     /// The log is long, and its oldest segment is kept for this group: it should take a snapshot.
     SnapshotDue(GroupId),
     /// The answer to a question for a piece of a snapshot.

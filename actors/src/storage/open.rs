@@ -22,10 +22,8 @@ pub struct LogFiles {
     pub(super) layout: Layout,
     pub(super) fsync: Fsync,
     pub(super) store: Store<Files>,
-    /// What a segment has, at least.
-    pub(super) segment_bytes: u32,
-    /// So many bytes of log are as many as should be.
-    pub(super) enough: u64,
+    /// Between two snapshots of a group, in bytes of its log.
+    pub(super) snapshot_every: u64,
     pub(super) cluster: ClusterId,
     /// What was found of each group's snapshots.
     pub(super) snapshots: BTreeMap<GroupId, SnapshotState>,
@@ -62,14 +60,11 @@ pub fn open(
     note_boot(&layout, config.fsync)?;
     let groups = store.groups().iter().map(|(group, state)| (*group, state.recovered())).collect::<BTreeMap<_, _>>();
     let snapshots = snapshots_of(&layout, &store)?;
-    // A group has up to twice as much between two snapshots.
-    let enough = config.snapshot_every_bytes.saturating_mul(2 * groups.len() as u64);
     let log = LogFiles {
         layout,
         fsync: config.fsync,
         store,
-        segment_bytes,
-        enough,
+        snapshot_every: config.snapshot_every_bytes,
         cluster,
         snapshots,
         lock: Arc::new(lock),

@@ -68,7 +68,7 @@ impl Log {
     fn snapshot(&mut self, group: GroupId, ledger: &mut Ledger) {
         self.handle.snapshot(group, ledger.image());
         loop {
-            if let LogEvent::Snapshotted(of, slot) = self.event() {
+            if let LogEvent::Snapshotted { group: of, slot, .. } = self.event() {
                 assert_eq!((of, slot), (group, ledger.applied()));
                 return self.append(group, vec![Record::Snapshot(slot)]);
             }

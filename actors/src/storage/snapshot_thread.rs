@@ -46,7 +46,7 @@ struct Read {
 }
 
 /// What is known of each group's snapshots.
-pub(super) type States = Arc<Mutex<BTreeMap<GroupId, SnapshotState>>>;
+type States = Arc<Mutex<BTreeMap<GroupId, SnapshotState>>>;
 
 /// Gives work to the thread. Never blocks.
 #[derive(Clone)]
@@ -73,6 +73,11 @@ impl SnapshotHandle {
         states.iter().map(|(group, state)| (*group, *state)).collect()
     }
 
+    /// How large each group's snapshot is.
+    pub(super) fn sizes(&self) -> Sizes {
+        Sizes(self.states.clone())
+    }
+
     /// Ends the thread; a snapshot that is not finished is given up.
     pub(super) fn close(&self) {
         // If the thread has ended already, nobody writes.
@@ -88,6 +93,18 @@ impl SnapshotHandle {
         // Once the thread is closed nobody waits for an answer.
         let full = matches!(self.queue.try_send(work), Err(TrySendError::Full(_)));
         assert!(!full, "a replica does not ask for more than the queue takes");
+    }
+}
+
+/// How large each group's snapshot is, as long as the thread runs.
+pub(super) struct Sizes(States);
+
+impl Sizes {
+    /// How many bytes of log all groups together have between two snapshots, if a group has `every` at least, and as much
+    /// as its last snapshot.
+    pub(super) fn between(&self, every: u64) -> u64 {
+        let states = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        states.values().fold(0, |sum: u64, state| sum.saturating_add(state.bytes.max(every)))
     }
 }
 
@@ -222,7 +239,7 @@ impl SnapshotThread {
         self.note(group, |state| {
             *state = SnapshotState { slot, bytes, took, written: state.written + 1, writing: false };
         });
-        (self.sink)(LogEvent::Snapshotted(group, slot));
+        (self.sink)(LogEvent::Snapshotted { group, slot, bytes });
         Ok(())
     }
 

@@ -12,7 +12,8 @@ use drachma_protocol::role::Token;
 use super::handle::{Append, Fetch, LogHandle, Shared, Work, count};
 use super::open::{self, LogFiles};
 use super::snapshot_files::SnapshotFiles;
-use super::{LogEvent, StorageError, snapshot_thread};
+use super::snapshot_thread::{self, Sizes};
+use super::{LogEvent, StorageError};
 use crate::config::Fsync;
 
 /// A sync takes about so many bytes, or one larger request: a batch client must not hold up the others.
@@ -35,10 +36,10 @@ impl LogFiles {
         let snapshots = snapshot_thread::start(files, self.cluster, found, self.lock.clone(), sink.clone());
         let snapshots = snapshots.unwrap_or_else(|error| cannot_start("snapshot", &error));
         let thread = {
-            let shared = shared.clone();
+            let (shared, sizes) = (shared.clone(), snapshots.sizes());
             std::thread::Builder::new().name("log".into()).spawn(move || {
                 let _guard = AbortOnPanic;
-                if let Err(error) = LogThread::new(self, work, shared, sink).and_then(LogThread::run) {
+                if let Err(error) = LogThread::new(self, work, (shared, sizes), sink).and_then(LogThread::run) {
                     fail(&error);
                 }
             })
@@ -83,6 +84,7 @@ struct LogThread {
     files: LogFiles,
     work: Receiver<Work>,
     shared: Arc<Shared>,
+    sizes: Sizes,
     sink: Arc<dyn Fn(LogEvent) + Send + Sync>,
     /// What is queued, by group; no queue is empty.
     queued: BTreeMap<GroupId, VecDeque<Append>>,
@@ -98,7 +100,7 @@ impl LogThread {
     fn new(
         mut files: LogFiles,
         work: Receiver<Work>,
-        shared: Arc<Shared>,
+        (shared, sizes): (Arc<Shared>, Sizes),
         sink: Arc<dyn Fn(LogEvent) + Send + Sync>,
     ) -> Result<LogThread, StorageError> {
         files.store.device_mut().start_preparer()?;
@@ -106,6 +108,7 @@ impl LogThread {
             files,
             work,
             shared,
+            sizes,
             sink,
             queued: BTreeMap::new(),
             fetches: VecDeque::new(),
@@ -209,11 +212,9 @@ impl LogThread {
     /// Asks the group for whose sake the oldest segment is kept for a snapshot, if the log is long. A busy group takes one
     /// in time; a quiet one would keep what the busy ones have written since its last entry.
     fn shorten(&self) {
-        let store = &self.files.store;
-        let needed = store.groups().iter().filter_map(|(group, state)| Some((state.oldest()?, *group)));
-        let Some((oldest, group)) = needed.min() else { return };
-        let segments = u64::from(store.position().segment - oldest);
-        if segments * u64::from(self.files.segment_bytes) > self.files.enough {
+        // A group has up to twice as much between two snapshots.
+        let enough = self.sizes.between(self.files.snapshot_every).saturating_mul(2);
+        if let Some(group) = self.files.store.overdue(enough) {
             (self.sink)(LogEvent::SnapshotDue(group));
         }
     }

@@ -117,7 +117,7 @@ impl Writer {
     }
 }
 
-/// Writes the snapshot of an image at once.
+/// Writes the snapshot of an image at once, and returns its size in bytes.
 ///
 /// # Errors
 /// If the device refuses.
@@ -126,14 +126,17 @@ pub fn write<D: SnapshotDevice>(
     cluster: ClusterId,
     group: GroupId,
     image: Image,
-) -> Result<(), D::Error> {
+) -> Result<u64, D::Error> {
     let slot = image.slot();
+    let mut bytes = 0;
     let mut writer = Writer::new(cluster, group, image);
     device.begin_snapshot(group)?;
     while let Some(piece) = writer.next_piece() {
         device.append_snapshot(group, &piece)?;
+        bytes += piece.len() as u64;
     }
-    device.finish_snapshot(group, slot)
+    device.finish_snapshot(group, slot)?;
+    Ok(bytes)
 }
 
 fn chunk_of(offset: u64, count: u32, compressed: &[u8], length: usize) -> Vec<u8> {

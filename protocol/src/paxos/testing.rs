@@ -303,7 +303,8 @@ impl Group {
         for id in snapshots {
             let Some(node) = self.nodes.get_mut(&id).filter(|node| node.up && !node.disk.hold) else { continue };
             if let Some(slot) = node.disk.write_snapshot() {
-                self.step(id, RoleKind::Replica, Input::Snapshotted(slot));
+                // A script says by `snapshots` alone when the next one is due.
+                self.step(id, RoleKind::Replica, Input::Snapshotted { slot, bytes: 0 });
                 self.step(id, RoleKind::Replica, Input::Turn);
             }
         }

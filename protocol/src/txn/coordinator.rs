@@ -221,7 +221,7 @@ impl Role for Coordinator {
             Input::Message { message: Message::Paxos(_), .. }
             | Input::Persisted(_)
             | Input::Fetched { .. }
-            | Input::Snapshotted(_)
+            | Input::Snapshotted { .. }
             | Input::SnapshotDue
             | Input::SnapshotRead { .. } => {
                 effects.trace("coordinator_ignored", || "an input of another role".to_owned());

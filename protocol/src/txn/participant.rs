@@ -155,7 +155,7 @@ impl Role for Participant {
             | Input::Message { message: Message::Paxos(_), .. }
             | Input::Persisted(_)
             | Input::Fetched { .. }
-            | Input::Snapshotted(_)
+            | Input::Snapshotted { .. }
             | Input::SnapshotDue
             | Input::SnapshotRead { .. } => {
                 effects.trace("participant_ignored", || "an input of another role".to_owned());

@@ -204,7 +204,7 @@ impl Checker for Atomicity {
     fn at_end(&mut self, end: &End<'_>) -> Verdict {
         nothing_left(end)?;
         let posted = end.posted();
-        for (group, rows) in &posted {
+        for (group, rows) in posted {
             for (txn, row) in rows {
                 for account in [row.transfer.debit, row.transfer.credit] {
                     let Some(other) = end.shape.map.owner_of(account) else { continue };

@@ -68,8 +68,7 @@ impl Bounds {
         let beats = self.now / self.heartbeat.max(1) + BASE;
         let again = if self.calm { 0 } else { self.now / AGAIN + BASE };
         let kinds = [
-            // Where things fail, transactions meet what cannot be resolved, die, and are tried again.
-            ("messages", seen.messages, MESSAGES * n * work * if self.calm { 1 } else { 2 } + WINDOW * members * again),
+            ("messages", seen.messages, MESSAGES * n * work + WINDOW * members * again),
             // A round of heartbeats for each read and beat; in an election everybody asks everybody.
             ("messages that time brings", seen.by_time, 4 * n * work + 4 * members * (beats + n * again)),
             ("bytes of log", seen.bytes, n * (BYTES * volume + COPIES * seen.asked) * if self.calm { 1 } else { 3 }),

@@ -77,9 +77,8 @@ fn equal_rivals(contest: &ContestRecord) -> Result<Option<(Transfer, Outcome)>, 
 /// What is posted under the id is the content that was committed.
 fn posted_as_answered(end: &End<'_>, txn: TxnId, outcome: Option<(Transfer, Outcome)>) -> Verdict {
     let Some((transfer, outcome)) = outcome else { return Ok(()) };
-    for (group, replicas) in end.groups {
-        let rows = replicas.first().map_or(&[][..], |replica| &replica.posted);
-        let row = rows.iter().find(|row| TxnId::from(&row.transfer) == txn);
+    for (group, rows) in end.posted() {
+        let row = rows.get(&txn);
         let owns = |account| end.shape.map.owner_of(account) == Some(*group);
         let touches = owns(transfer.debit) || owns(transfer.credit);
         match row {

@@ -7,7 +7,7 @@ use drachma_protocol::ids::{GroupId, TxnId};
 use drachma_protocol::ledger::model::{Outcome, Posted};
 
 use super::pending::is_of_vault;
-use super::{Answered, Applied, Checker, End, Verdict};
+use super::{Answered, Applied, Checker, End, PostedById, Verdict};
 use crate::history::TransferRecord;
 
 /// See the module.
@@ -51,7 +51,7 @@ impl Checker for ExactlyOnce {
             }
         }
         let posted = end.posted();
-        for (group, rows) in &posted {
+        for (group, rows) in posted {
             for (txn, row) in rows {
                 if !is_of_vault(&row.transfer) && !end.history.was_asked(&row.transfer) {
                     let asked = end.history.transfers.get(txn).map(|record| record.transfer);
@@ -59,7 +59,7 @@ impl Checker for ExactlyOnce {
                 }
             }
         }
-        end.history.transfers.iter().try_for_each(|(txn, record)| answered_as_posted(end, &posted, txn, record))
+        end.history.transfers.iter().try_for_each(|(txn, record)| answered_as_posted(end, posted, txn, record))
     }
 }
 
@@ -71,12 +71,7 @@ fn no_doubles(group: GroupId, posted: &[Posted]) -> Verdict {
     }
 }
 
-fn answered_as_posted(
-    end: &End<'_>,
-    posted: &BTreeMap<GroupId, BTreeMap<TxnId, &Posted>>,
-    txn: &TxnId,
-    record: &TransferRecord,
-) -> Verdict {
+fn answered_as_posted(end: &End<'_>, posted: &PostedById, txn: &TxnId, record: &TransferRecord) -> Verdict {
     let Some(outcome) = record.outcome() else { return Ok(()) };
     // That the other group did the same is another property.
     let Some(group) = end.shape.map.owner_of(record.transfer.debit) else { return Ok(()) };

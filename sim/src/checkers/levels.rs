@@ -11,7 +11,6 @@ use drachma_protocol::ledger::model::Outcome;
 
 use drachma_protocol::message::level::Level;
 
-use super::versions::versions;
 use super::{Answered, Checker, End, Verdict};
 use crate::history::{ReadRecord, SessionRead};
 
@@ -89,7 +88,7 @@ impl Checker for Levels {
             let most = Knowledge::last(&known.read);
             known.read.push((read.completed, found.debits_posted.max(most.0), found.credits_posted.max(most.1)));
         }
-        let all = versions(end);
+        let all = end.versions();
         end.history.session_reads.iter().try_for_each(|read| {
             let Some(found) = &read.found else { return Ok(()) };
             if let Some(versions) = all.get(&read.account) {

@@ -56,7 +56,7 @@ impl Story {
     }
 
     fn ask(&self, mut checker: impl Checker) -> Verdict {
-        checker.at_end(&End { shape: &self.shape, history: &self.history, groups: &self.groups, stuck: None })
+        checker.at_end(&End::new(&self.shape, &self.history, &self.groups, None))
     }
 
     /// A fresh account that was asked for and answered, and stands in the books if there is an account.

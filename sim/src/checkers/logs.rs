@@ -255,6 +255,9 @@ impl Logs {
         let Some(chosen) = self.chosen.get(..slot.0 as usize) else {
             return Err(format!("has a snapshot at {slot}, and {} entries are chosen", self.chosen.len()));
         };
+        if slot.0 <= log.chosen {
+            return Ok(()); // Its own.
+        }
         let from = (log.chosen as usize).min(chosen.len());
         let kept = log.entries.split_off(log.entries.len().min(chosen.len()));
         log.entries.truncate(from);

@@ -68,11 +68,12 @@ mod tests;
 pub mod versions;
 pub mod workloads;
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use drachma_protocol::ids::{GroupId, NodeId, Origin, Slot, TxnId};
+use drachma_protocol::ids::{AccountId, GroupId, NodeId, Origin, Slot, TxnId};
 use drachma_protocol::ledger::model::{Account, PendingTransfer, Posted};
 use drachma_protocol::ledger::operations::{Key, Value};
 use drachma_protocol::log::record::{Record, Recovered};
@@ -87,6 +88,7 @@ use drachma_protocol::wire::codec::from_slice;
 use crate::faults::Swarm;
 use crate::history::{History, ReadRecord, TransferRecord};
 use crate::shape::Shape;
+use versions::Versions;
 
 /// What kind of promise was broken.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -249,28 +251,48 @@ pub struct End<'a> {
     pub groups: &'a BTreeMap<GroupId, Vec<ReplicaView>>,
     /// What is still not done though everything was healed long ago.
     pub stuck: Option<&'a str>,
+    // Made when the first checker asks.
+    posted: OnceCell<PostedById>,
+    versions: OnceCell<BTreeMap<AccountId, Versions>>,
 }
 
-impl End<'_> {
+/// What each group has posted, by id.
+pub type PostedById = BTreeMap<GroupId, BTreeMap<TxnId, Posted>>;
+
+impl<'a> End<'a> {
+    /// The end of a run in which everything is done, or `stuck` is not.
+    pub fn new(
+        shape: &'a Shape,
+        history: &'a History,
+        groups: &'a BTreeMap<GroupId, Vec<ReplicaView>>,
+        stuck: Option<&'a str>,
+    ) -> End<'a> {
+        End { shape, history, groups, stuck, posted: OnceCell::new(), versions: OnceCell::new() }
+    }
+
     /// Each group with the replica that is furthest.
-    pub fn furthest(&self) -> impl Iterator<Item = (GroupId, &ReplicaView)> {
+    pub fn furthest(&self) -> impl Iterator<Item = (GroupId, &'a ReplicaView)> + use<'a> {
         let furthest = |replicas: &'_ [ReplicaView]| {
             let last = replicas.iter().map(|replica| replica.totals.applied).max()?;
             replicas.iter().position(|replica| replica.totals.applied == last)
         };
-        self.groups.iter().filter_map(move |(group, replicas)| Some((*group, &replicas[furthest(replicas)?])))
+        let groups = self.groups;
+        groups.iter().filter_map(move |(group, replicas)| Some((*group, &replicas[furthest(replicas)?])))
     }
 
     /// What each group has posted, by id.
-    pub fn posted(&self) -> BTreeMap<GroupId, BTreeMap<TxnId, &Posted>> {
-        let by_id = |replica: &'_ ReplicaView| -> Vec<(TxnId, usize)> {
-            replica.posted.iter().enumerate().map(|(index, row)| (TxnId::from(&row.transfer), index)).collect()
-        };
-        self.furthest()
-            .map(|(group, replica)| {
-                (group, by_id(replica).into_iter().map(|(txn, index)| (txn, &replica.posted[index])).collect())
-            })
-            .collect()
+    pub fn posted(&self) -> &PostedById {
+        self.posted.get_or_init(|| {
+            let by_id = |replica: &'a ReplicaView| {
+                replica.posted.iter().map(|row| (TxnId::from(&row.transfer), *row)).collect()
+            };
+            self.furthest().map(|(group, replica)| (group, by_id(replica))).collect()
+        })
+    }
+
+    /// The versions of every account that exists.
+    pub fn versions(&self) -> &BTreeMap<AccountId, Versions> {
+        self.versions.get_or_init(|| versions::versions(self))
     }
 }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use drachma_protocol::ids::AccountId;
 
 use super::serializable::{Observation, observations};
-use super::versions::{Versions, versions};
+use super::versions::Versions;
 use super::{Checker, End, Verdict};
 
 /// See the module.
@@ -19,7 +19,7 @@ impl Checker for Reads {
     }
 
     fn at_end(&mut self, end: &End<'_>) -> Verdict {
-        let all = versions(end);
+        let all = end.versions();
         let observations = observations(end.history);
         let mut by_account: BTreeMap<AccountId, Vec<(&Observation, usize)>> = BTreeMap::new();
         for read in &observations {

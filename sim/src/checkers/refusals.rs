@@ -50,8 +50,7 @@ pub(super) fn untouched(end: &End<'_>, transfers: &[Transfer], accounts: &[NewAc
     for (group, replicas) in end.groups {
         let Some(replica) = replicas.first() else { continue };
         for transfer in transfers {
-            let txn = TxnId::from(transfer);
-            if replica.posted.iter().any(|row| TxnId::from(&row.transfer) == txn) {
+            if end.posted().get(group).is_some_and(|rows| rows.contains_key(&TxnId::from(transfer))) {
                 return Err(format!("{group} posted {transfer:?}, which was never to be carried out"));
             }
         }

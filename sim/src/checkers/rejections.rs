@@ -9,7 +9,7 @@ use drachma_protocol::ids::{AccountId, TxnId};
 use drachma_protocol::ledger::model::{Account, Flags, Outcome, Reason, Transfer};
 use drachma_protocol::message::command::{Command, Content};
 
-use super::versions::{Step, Versions, versions};
+use super::versions::{Step, Versions};
 use super::{Checker, Chosen, End, Verdict};
 
 /// See the module.
@@ -51,8 +51,8 @@ impl Checker for Rejections {
                 return Err(format!("the reason of a rejection is not true: {record:?}"));
             }
         }
-        let all = versions(end);
-        match rejections(end, &all).into_iter().find(|rejection| !rejection.justified) {
+        let all = end.versions();
+        match rejections(end, all).into_iter().find(|rejection| !rejection.justified) {
             None => Ok(()),
             Some(rejection) => {
                 let record = end.history.transfers.get(&rejection.txn);

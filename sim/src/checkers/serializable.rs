@@ -18,7 +18,7 @@ use drachma_protocol::ledger::operations::Reply;
 
 use super::graph::{Graph, Node, Span, Why};
 use super::rejections::{Side, rejections};
-use super::versions::{Versions, versions};
+use super::versions::Versions;
 use super::{Checker, End, Verdict};
 use crate::history::History;
 
@@ -96,7 +96,7 @@ fn queries(history: &History) -> impl Iterator<Item = Observation> {
 
 /// Makes the graph of all demands.
 pub fn build(end: &End<'_>, observations: &[Observation]) -> Graph {
-    let all = versions(end);
+    let all = end.versions();
     let mut builder = Builder { end, graph: Graph::default(), spans: Vec::new(), transfers: BTreeMap::new() };
     for step in all.values().flat_map(|versions| &versions.steps) {
         builder.transfer(step.txn);
@@ -116,7 +116,7 @@ pub fn build(end: &End<'_>, observations: &[Observation]) -> Graph {
             builder.account(versions, reads);
         }
     }
-    for rejection in rejections(end, &all) {
+    for rejection in rejections(end, all) {
         let node = builder.transfer(rejection.txn);
         for (txn, side) in rejection.forced {
             let other = builder.transfer(txn);

@@ -92,7 +92,7 @@ impl Versions {
 }
 
 /// The versions of every account that exists.
-pub fn versions(end: &End<'_>) -> BTreeMap<AccountId, Versions> {
+pub(super) fn versions(end: &End<'_>) -> BTreeMap<AccountId, Versions> {
     let mut steps: BTreeMap<AccountId, Vec<Step>> = BTreeMap::new();
     for account in (1..=end.shape.accounts).map(|id| AccountId(u128::from(id))) {
         steps.insert(account, Vec::new());

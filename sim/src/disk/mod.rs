@@ -97,6 +97,8 @@ pub struct Disk {
     /// What every group may rely on.
     acknowledged: BTreeMap<GroupId, Recovered>,
     doubtful: bool,
+    /// How large each group's last snapshot is, as far as is known since it started.
+    sizes: BTreeMap<GroupId, u64>,
 }
 
 impl Disk {
@@ -112,6 +114,7 @@ impl Disk {
             images: BTreeMap::new(),
             acknowledged: BTreeMap::new(),
             doubtful: false,
+            sizes: BTreeMap::new(),
         };
         disk.format(directory);
         disk
@@ -129,6 +132,7 @@ impl Disk {
             queued: Vec::new(),
             images: self.images.clone(),
             acknowledged: self.acknowledged.clone(),
+            sizes: BTreeMap::new(),
             ..*self
         }
     }
@@ -161,10 +165,14 @@ impl Disk {
 
     /// A commit begins: it covers what was appended so far.
     ///
+    /// Returns the group that should take a snapshot, if one should: a group has `snapshot_every` bytes of log between
+    /// two, or as much as its last one.
+    ///
     /// # Errors
     /// If the device refuses: the node stops at once.
-    pub fn start_sync(&mut self) -> Result<(), Refusal> {
-        let State::Up(store) = &mut self.state else { return Ok(()) };
+    pub fn start_sync(&mut self, snapshot_every: u64) -> Result<Option<GroupId>, Refusal> {
+        let State::Up(store) = &mut self.state else { return Ok(None) };
+        let segment = store.position().segment;
         let queued = std::mem::take(&mut self.queued);
         let mut commit = || {
             queued.iter().try_for_each(|(group, record)| store.push(*group, record))?;
@@ -174,7 +182,10 @@ impl Disk {
             store.prepare();
             Ok(())
         };
-        commit().map_err(|error: DeviceError| Refusal::Failed(error.to_string()))
+        commit().map_err(|error: DeviceError| Refusal::Failed(error.to_string()))?;
+        let between = self.groups.iter().map(|group| snapshot_every.max(self.sizes.get(group).copied().unwrap_or(0)));
+        let enough = between.fold(0, u64::saturating_add).saturating_mul(2);
+        Ok(store.overdue(enough).filter(|_| store.position().segment > segment))
     }
 
     /// The commit that was begun is done.
@@ -185,14 +196,17 @@ impl Disk {
         }
     }
 
-    /// The snapshot of an image is being written: not durable before [`finish_snapshot`](Self::finish_snapshot).
+    /// The snapshot of an image is being written: not durable before [`finish_snapshot`](Self::finish_snapshot). Returns
+    /// its size in bytes.
     ///
     /// # Errors
     /// If the device refuses: the node stops at once.
-    pub fn start_snapshot(&mut self, group: GroupId, image: ledger::Image) -> Result<(), Refusal> {
+    pub fn start_snapshot(&mut self, group: GroupId, image: ledger::Image) -> Result<u64, Refusal> {
         let cluster = self.owner.cluster;
         let written = snapshot::write(self.device_mut(), cluster, group, image);
-        written.map_err(|error| Refusal::Failed(error.to_string()))
+        let bytes = written.map_err(|error| Refusal::Failed(error.to_string()))?;
+        self.sizes.insert(group, bytes);
+        Ok(bytes)
     }
 
     /// The snapshot that was begun is durable.
@@ -225,6 +239,7 @@ impl Disk {
     /// The node goes down.
     pub fn crash(&mut self, crash: Crash, rng: &mut Rng) {
         self.queued.clear();
+        self.sizes.clear();
         let device = self.take();
         self.state = State::Down(device);
         self.device_mut().crash(crash, rng);

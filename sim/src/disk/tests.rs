@@ -39,7 +39,7 @@ fn synchronise(round: u64, from: u64, entries: &[u64]) -> Record {
 
 fn write(disk: &mut Disk, records: &[Record]) {
     disk.append(G, records).unwrap();
-    disk.start_sync().unwrap();
+    disk.start_sync(u64::MAX).unwrap();
 }
 
 fn commit(disk: &mut Disk, records: &[Record]) {
@@ -118,7 +118,7 @@ fn what_is_found_after_a_failed_sync_is_durable_from_then_on() {
         disk.device_mut().expect(Trouble::FailedSync((seed % 3) as u32));
         let more: Vec<Record> = (seed % 25..seed % 25 + 3).map(large).collect();
         disk.append(G, &[&more[..], &[Record::Promise(ballot(2))]].concat()).unwrap();
-        let failed = disk.start_sync().is_err();
+        let failed = disk.start_sync(u64::MAX).is_err();
         if !failed {
             disk.finish_sync();
         }
@@ -138,8 +138,8 @@ fn a_disk_that_has_failed_is_not_asked_again() {
     let mut disk = disk();
     disk.device_mut().expect(Trouble::FailedSync(0));
     disk.append(G, &[accept(0)]).unwrap();
-    disk.start_sync().unwrap_err();
-    let _ = disk.start_sync();
+    disk.start_sync(u64::MAX).unwrap_err();
+    let _ = disk.start_sync(u64::MAX);
 }
 
 #[test]
@@ -149,8 +149,8 @@ fn a_full_disk_refuses_the_next_segment_and_nothing_is_lost() {
     let mut slot = 0;
     let refusal = loop {
         disk.append(G, &[large(slot)]).unwrap();
-        match disk.start_sync() {
-            Ok(()) => disk.finish_sync(),
+        match disk.start_sync(u64::MAX) {
+            Ok(_) => disk.finish_sync(),
             Err(refusal) => break refusal,
         }
         slot += 1;

@@ -1,6 +1,6 @@
 //! Carrying out what roles and clients want done.
 
-use drachma_protocol::ids::Slot;
+use drachma_protocol::ids::{GroupId, Slot};
 use drachma_protocol::ledger::image::Image;
 use drachma_protocol::ledger::output::TxnOutput;
 use drachma_protocol::log::record::Record;
@@ -15,7 +15,7 @@ use crate::client::Wish;
 use crate::coverage::{self, Kind, Wire};
 use crate::draw::{between, exponential, permille};
 use crate::faults::{Deed, Point};
-use crate::node::Wanted;
+use crate::node::{Seat, Wanted};
 
 /// How long a node reads from its disk at most, in microseconds.
 const LONGEST_FETCH: u64 = 2_000;
@@ -149,12 +149,13 @@ impl World<'_> {
     fn snapshot(&mut self, node: usize, seat: usize, image: Image) {
         let (from, boot, slot) = (self.nodes[node].seats[seat].address, self.nodes[node].boot, image.slot());
         self.trace.event(self.now, b"snapshot", || format!("{} writes a snapshot at {slot}", name(from)));
-        if let Err(refusal) = self.nodes[node].disk.start_snapshot(from.group, image) {
-            return self.disk_failed(node, &refusal);
-        }
+        let bytes = match self.nodes[node].disk.start_snapshot(from.group, image) {
+            Ok(bytes) => bytes,
+            Err(refusal) => return self.disk_failed(node, &refusal),
+        };
         let longest = if !self.healed && self.rng.chance(10) { LONGEST_SNAPSHOT } else { LONGEST_SNAPSHOT / 50 };
         let at = self.now + between(&mut self.rng, 1_000, longest);
-        self.at(at, Event::Snapshotted { node, boot, seat, slot });
+        self.at(at, Event::Snapshotted { node, boot, seat, slot, bytes });
     }
 
     /// Of what is proposed, copies may come to the leader once more: records are judged when they are applied. Not so a
@@ -195,8 +196,10 @@ impl World<'_> {
         host.syncing = true;
         host.syncs.0 += 1;
         host.in_sync = std::mem::take(&mut host.unsynced);
-        if let Err(refusal) = host.disk.start_sync() {
-            return self.disk_failed(node, &refusal);
+        match host.disk.start_sync(self.swarm.shape.snapshot_every) {
+            Ok(None) => {}
+            Ok(Some(group)) => self.snapshot_due(node, group),
+            Err(refusal) => return self.disk_failed(node, &refusal),
         }
         let options = &self.swarm.disk;
         let slowness = if !self.healed && permille(&mut self.rng, options.slow) { 100 } else { 1 };
@@ -205,6 +208,14 @@ impl World<'_> {
         let at = self.now + 1 + exponential(&mut self.rng, options.mean_sync * slowness);
         let boot = self.nodes[node].boot;
         self.at(at, Event::Synced { node, boot });
+    }
+
+    /// The log of a node is long for the sake of one group.
+    fn snapshot_due(&mut self, node: usize, group: GroupId) {
+        let of_group = |seat: &Seat| seat.address.group == group && seat.address.role == RoleKind::Replica;
+        if let Some(seat) = self.nodes[node].seats.iter().position(of_group) {
+            self.nodes[node].seats[seat].mailbox.push_back(Input::SnapshotDue);
+        }
     }
 
     pub(super) fn show_message(&mut self, from: Address, to: Address, message: &Message, bytes: usize) {

@@ -72,6 +72,7 @@ pub(super) enum Event {
         boot: u32,
         seat: usize,
         slot: Slot,
+        bytes: u64,
     },
     SnapshotRead {
         node: usize,

@@ -118,7 +118,7 @@ impl World<'_> {
         for (node, ledger, group) in self.healthy_replicas() {
             groups.entry(group).or_default().push(view(node.id, ledger, all_keys(ledger, group, &streets)));
         }
-        let end = End { shape: &self.swarm.shape, history: &self.history, groups: &groups, stuck: stuck.as_deref() };
+        let end = End::new(&self.swarm.shape, &self.history, &groups, stuck.as_deref());
         let found = self.checkers.ask(|checker| checker.at_end(&end));
         self.check(found);
         true

@@ -266,7 +266,7 @@ impl Role for Leader {
             Input::Turn => self.on_turn(effects),
             Input::Persisted(_)
             | Input::Fetched { .. }
-            | Input::Snapshotted(_)
+            | Input::Snapshotted { .. }
             | Input::SnapshotRead { .. }
             | Input::SnapshotDue => {
                 effects.trace("ignore_misdirected", || "disk".to_owned());

@@ -1,8 +1,10 @@
 //! Snapshots: they bound the log, and bring a replica back that lags behind where the logs of the others begin.
 //!
 //! **Taking one.** When enough of the log is applied, the replica makes an image of its state, which costs next to
-//! nothing, and has it written while it goes on. Once it is durable a record says that the log begins there. The leader
-//! waits longer than the others, so that they take turns and it comes last.
+//! nothing, and has it written while it goes on. Once it is durable a record says that the log begins there. Enough is
+//! what the configuration says, or as much as the last snapshot has, if that is more: so the disk writes of snapshots
+//! never more than it writes of entries, however large the state grows. The leader waits longer than the others, so that
+//! they take turns and it comes last.
 //!
 //! **Giving it away.** Whoever is asked for entries that it no longer has offers its snapshot instead; the other one asks
 //! for it piece by piece, each with a checksum, and goes on where it was if one is lost. Meanwhile no newer snapshot
@@ -43,6 +45,8 @@ pub(super) struct Snapshots {
     pub(super) start: Slot,
     // Bytes of entries applied since the last snapshot.
     applied: u64,
+    // How large the last one was; unknown after a start.
+    size: u64,
     // The log is waiting for the next one.
     due: bool,
     // The one that is being written.
@@ -76,6 +80,12 @@ impl Snapshots {
     pub(super) fn on_entry(&mut self, bytes: usize) {
         self.applied += bytes as u64;
     }
+
+    /// How many bytes are applied between two snapshots: the one of so many replicas whose turn comes last waits longest.
+    fn patience(&self, every: u64, turn: usize, replicas: usize) -> u64 {
+        let every = every.max(self.size);
+        every.saturating_add(every / replicas as u64 * turn as u64)
+    }
 }
 
 impl Replica {
@@ -101,28 +111,28 @@ impl Replica {
     }
 
     /// The log is long for the sake of this group: little happens in it, and much in others of the node.
-    pub(super) fn on_snapshot_due(&mut self) {
+    pub(super) fn on_snapshot_due(&mut self, effects: &mut Effects) {
         self.snapshots.due = true;
+        effects.trace("snapshot_due", || format!("{} bytes after the last", self.snapshots.applied));
     }
 
     /// How many bytes are applied between two snapshots. The replicas take turns, the leader comes last.
     fn patience(&self) -> u64 {
-        let every = self.config.snapshot_every;
         let nodes = &self.config.nodes;
         let place = |node: NodeId| nodes.iter().position(|other| *other == node).unwrap_or(0);
         let leader = self.leader.map_or(0, |(node, _)| place(node));
         let turn = (place(self.config.node) + nodes.len() - leader - 1) % nodes.len();
-        every.saturating_add(every / nodes.len() as u64 * turn as u64)
+        self.snapshots.patience(self.config.snapshot_every, turn, nodes.len())
     }
 
     /// A snapshot is durable: from now on the log begins there.
-    pub(super) fn on_snapshotted(&mut self, slot: Slot, effects: &mut Effects) {
+    pub(super) fn on_snapshotted(&mut self, slot: Slot, bytes: u64, effects: &mut Effects) {
         assert_eq!(self.snapshots.writing.take(), Some(slot), "the shell writes the snapshot that it is given");
         let fetched = self.snapshots.fetched.take();
         if slot < self.snapshots.start {
             return; // It was fetched, and meanwhile a newer one was taken.
         }
-        self.snapshots.start = slot;
+        (self.snapshots.start, self.snapshots.size) = (slot, bytes);
         self.persist(vec![Record::Snapshot(slot)], effects);
         effects.note("snapshot", format!("at {slot}: the log begins there"));
         self.snapshots.ready = fetched.filter(|ledger| ledger.applied() > self.ledger.applied());
@@ -236,5 +246,20 @@ impl Replica {
         }
         self.fetch_piece(node, effects);
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_grows_as_long_as_the_last_snapshot_and_the_replicas_take_turns() {
+        let of_size = |size| Snapshots { size, ..Snapshots::default() };
+        let turns = |snapshots: Snapshots| [0, 1, 2].map(|turn| snapshots.patience(300, turn, 3));
+        assert_eq!(turns(of_size(0)), [300, 400, 500]);
+        assert_eq!(turns(of_size(299)), [300, 400, 500]);
+        assert_eq!(turns(of_size(900)), [900, 1200, 1500]);
+        assert_eq!(of_size(900).patience(u64::MAX, 2, 3), u64::MAX, "none are taken");
     }
 }

@@ -20,7 +20,8 @@ pub(super) type Key = (TxnId, Attempt);
 const FORGET_BATCH: usize = 256;
 /// An ended attempt is forgotten at the latest so long after its last acknowledgement.
 const FORGET_DELAY: Span = Span::from_millis(100);
-/// An abort is told so often, with growing pauses; then it is presumed: whoever missed it will ask (row I4 or I5).
+/// An abort is told so often, with growing pauses; then it is presumed: whoever missed it will ask (row I4 or I5). One that
+/// only groups wait for that cannot be reached is told once: each try of such a transaction leaves another.
 const ABORT_SENDS: u32 = 6;
 /// Pauses between two sends double so often.
 const DOUBLINGS: u32 = 4;
@@ -76,7 +77,9 @@ impl Endings {
         let Some(ending) = self.open.get_mut(&key) else { return };
         self.timers.remove(&(ending.due, key));
         let told_once = is_planted(Bug::ForgottenOnSending) && ending.sends > 0;
-        if (ending.verdict == Verdict::Abort && ending.sends >= ABORT_SENDS) || told_once {
+        let cut = ending.unacknowledged.iter().all(|group| cx.desk.peers.unavailable(*group));
+        let enough = ending.sends >= if cut { 1 } else { ABORT_SENDS };
+        if (ending.verdict == Verdict::Abort && enough) || told_once {
             self.load.sub(&ending.unacknowledged);
             self.open.remove(&key);
             cx.effects.trace("abort_presumed", || label(key.0, key.1));

@@ -215,8 +215,7 @@ impl Story {
     }
 
     fn end(&self) -> End<'_> {
-        let stuck = self.stuck;
-        End { shape: &self.swarm.shape, history: &self.history, groups: &self.groups, stuck }
+        End::new(&self.swarm.shape, &self.history, &self.groups, self.stuck)
     }
 
     fn tell(&self, checker: &mut dyn Checker) -> Verdict {

@@ -53,7 +53,7 @@ fn messages_out_of_proportion_to_the_work_are_found() {
     assert_eq!(judged(10, 1_081, true), ["bounds"]);
     assert_eq!(judged(11, 1_081, true), NOTHING, "one more request");
     assert_eq!(judged(10, 1_081, false), NOTHING, "something is sent again");
-    assert_eq!(judged(10, 9_000, false), ["bounds"]);
+    assert_eq!(judged(10, 7_000, false), ["bounds"]);
 }
 
 #[test]
