@@ -202,7 +202,7 @@ fn damaged_log(mut draw: Draw<'_>) {
     }
     if draw.once_in(4) && log.appender.push_closed().is_ok() {
         let Position { segment, offset } = log.appender.position();
-        log.note(Position { segment, offset: offset - drachma_protocol::log::segment::HEAD });
+        log.note(Position { segment, offset: offset - segment::HEAD });
     }
     log.write();
     let good = log.disk.clone();

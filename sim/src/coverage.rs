@@ -38,7 +38,7 @@ names! {
     COMMANDS, command of CommandKind: { Register, Transfers, Transact, CreateAccounts, Transaction, TransactOver }
     WIRES, wire of Wire: {
         Lost, Doubled, Straggled, Truncated, Corrupted, Swallowed, Reset, Misdirected, Mangled, Echoed,
-        Late,
+        Late, AskedAround,
     }
 }
 
@@ -67,6 +67,8 @@ pub enum Wire {
     Mangled,
     /// A Begin came to its leader later than what was proposed after it.
     Late,
+    /// A question about something in doubt came to every node of the group at once, and not to one after the other.
+    AskedAround,
 }
 
 /// What befalls a disk, and what follows.

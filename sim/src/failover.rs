@@ -88,7 +88,7 @@ fn local_network(rng: &mut Rng) -> Swarm {
     swarm.shape = shape;
     swarm.kinds.clear();
     (swarm.drift, swarm.stranger, swarm.moves) = (Drift::None, false, None);
-    (swarm.echoes, swarm.late) = (0, 0);
+    (swarm.echoes, swarm.late, swarm.asked_around) = (0, 0, 0);
     swarm.network = NetworkOptions::calm(200);
     (swarm.disk.mean_sync, swarm.disk.slow, swarm.disk.torn) = (500, 0, 0);
     let clients = &mut swarm.clients;

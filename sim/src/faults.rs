@@ -289,6 +289,8 @@ pub struct Swarm {
     pub echoes: u64,
     /// The mean delay of such a copy, in microseconds.
     pub mean_echo: u64,
+    /// How many of 1,000 questions about something in doubt come to every node of the group at once.
+    pub asked_around: u64,
     /// How many of 1,000 proposals with a Begin lie on their way to the leader on its node.
     pub late: u64,
     /// For how long, in microseconds and in the mean, unless the node loses the lead meanwhile: then until it has it again.
@@ -341,6 +343,7 @@ impl Swarm {
             mean_gap: pick(rng, &[300_000, 1_000_000, 3_000_000]),
             mean_length: pick(rng, &[100_000, 500_000, 2_000_000]),
             echoes: pick(rng, &[0, 0, 10, 100]),
+            asked_around: asked_around(rng),
             mean_echo: pick(rng, &[200, 5_000, 500_000]),
             late: pick(rng, &[0, 0, 0, 10, 100]),
             mean_late: pick(rng, &[5_000, 500_000]),
@@ -389,6 +392,12 @@ const TOLD_AGAIN: u64 = 10_000_000;
 fn moves(rng: &Rng) -> Option<u64> {
     let mut own = Rng::new(rng.clone().next_u64() ^ 0x006d_6f76_6573);
     pick(&mut own, &[None, None, Some(5_000_000), Some(1_000_000), Some(200_000)])
+}
+
+/// Drawn beside the stream, as [`moves`].
+fn asked_around(rng: &Rng) -> u64 {
+    let mut own = Rng::new(rng.clone().next_u64() ^ 0x6172_6f75_6e64);
+    pick(&mut own, &[0, 0, 200, 1000])
 }
 
 /// Drawn beside the stream, as [`moves`].

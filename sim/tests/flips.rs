@@ -80,6 +80,7 @@ fn swarm(groups: u16, operations: u64) -> Swarm {
     swarm.network = NetworkOptions::calm(300);
     (swarm.disk.mean_sync, swarm.disk.slow, swarm.drift) = (300, 0, Drift::None);
     (swarm.stranger, swarm.echoes, swarm.late, swarm.quorum_only) = (false, 0, 0, false);
+    swarm.asked_around = 0;
     (swarm.clients.bank, swarm.clients.ledger, swarm.clients.mischief, swarm.clients.sessions) = (0, 0, 0, 0);
     (swarm.clients.bursts, swarm.clients.restarts, swarm.clients.doubles, swarm.clients.hurried) = (0, 0, 0, 0);
     (swarm.clients.vault, swarm.clients.levels, swarm.clients.keys) = (0, 0, 20);

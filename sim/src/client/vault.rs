@@ -72,14 +72,15 @@ impl Client {
             4..38 => {
                 let pend = self.pend();
                 self.alone(now, Operation::Pend(pend), history);
+                // It is ended at once, while it is made or while its time runs out.
+                if self.rng.chance(20) {
+                    let reserved = *self.reserved.last().expect("it is remembered");
+                    self.end_pending(now, reserved, history);
+                }
             }
-            38..56 => {
-                let post = self.post();
-                self.alone(now, Operation::Post(post), history);
-            }
-            56..68 => {
-                let void = self.void();
-                self.alone(now, Operation::Void(void), history);
+            38..68 => {
+                let reserved = self.some_reserved();
+                self.end_pending(now, reserved, history);
             }
             68..90 => self.chain(now, history),
             _ => {
@@ -149,8 +150,16 @@ impl Client {
         reserved
     }
 
-    fn post(&mut self) -> PostPending {
-        let Reserved { id: pending, debit, credit, amount } = self.some_reserved();
+    fn end_pending(&mut self, now: u64, reserved: Reserved, history: &mut History) {
+        let operation = match self.rng.below(5) {
+            0..3 => Operation::Post(self.post(reserved)),
+            _ => Operation::Void(self.void(reserved)),
+        };
+        self.alone(now, operation, history);
+    }
+
+    fn post(&mut self, reserved: Reserved) -> PostPending {
+        let Reserved { id: pending, debit, credit, amount } = reserved;
         let amount = match self.rng.below(10) {
             0..4 => None,
             4 => Some(amount + 1),
@@ -160,8 +169,8 @@ impl Client {
         PostPending { id: TransferId(self.rng.next_u128()), pending, debit, credit, amount }
     }
 
-    fn void(&mut self) -> VoidPending {
-        let Reserved { id: pending, debit, credit, .. } = self.some_reserved();
+    fn void(&mut self, reserved: Reserved) -> VoidPending {
+        let Reserved { id: pending, debit, credit, .. } = reserved;
         VoidPending { id: TransferId(self.rng.next_u128()), pending, debit, credit }
     }
 
@@ -177,10 +186,11 @@ impl Client {
         for _ in 0..between(&mut self.rng, 1, 3) {
             operations.push(Operation::Transfer(self.vault_transfer(CHAINED)));
         }
+        let reserved = self.some_reserved();
         match self.rng.below(6) {
             0 => operations.push(Operation::Pend(Pend { transfer: self.vault_transfer(CHAINED), timeout: Span(0) })),
-            1 => operations.insert(0, Operation::Post(self.post())),
-            2 => operations.push(Operation::Void(self.void())),
+            1 => operations.insert(0, Operation::Post(self.post(reserved))),
+            2 => operations.push(Operation::Void(self.void(reserved))),
             3 => operations.insert(0, Operation::Close(self.switched_account())),
             _ => {}
         }

@@ -145,7 +145,7 @@ impl World<'_> {
         }
     }
 
-    /// Begins to write a snapshot; it takes a while, and now and then long.
+    /// Begins to write a snapshot; it takes a while, and often long.
     fn snapshot(&mut self, node: usize, seat: usize, image: Image) {
         let (from, boot, slot) = (self.nodes[node].seats[seat].address, self.nodes[node].boot, image.slot());
         self.trace.event(self.now, b"snapshot", || format!("{} writes a snapshot at {slot}", name(from)));
@@ -153,7 +153,7 @@ impl World<'_> {
             Ok(bytes) => bytes,
             Err(refusal) => return self.disk_failed(node, &refusal),
         };
-        let longest = if !self.healed && self.rng.chance(10) { LONGEST_SNAPSHOT } else { LONGEST_SNAPSHOT / 50 };
+        let longest = if !self.healed && self.rng.chance(30) { LONGEST_SNAPSHOT } else { LONGEST_SNAPSHOT / 50 };
         let at = self.now + between(&mut self.rng, 1_000, longest);
         self.at(at, Event::Snapshotted { node, boot, seat, slot, bytes });
     }

@@ -15,7 +15,7 @@ use super::events::{Change, Event};
 use super::{World, name};
 use crate::checkers::Class;
 use crate::coverage::{self, Wire};
-use crate::draw::pick;
+use crate::draw::{permille, pick};
 use crate::faults::Point;
 use crate::network::{Arrival, Damage, Endpoint, Link, Stream};
 
@@ -54,8 +54,26 @@ impl World<'_> {
         if self.network.misdirects() {
             self.misdirect(from, to, message);
         }
+        if let Message::Txn(TxnMessage::Inquire(_)) = message
+            && permille(&mut self.rng, self.swarm.asked_around)
+        {
+            self.ask_around(from, to, message);
+        }
         if let Message::Paxos(message) = message {
             self.mangle(from, to, message);
+        }
+    }
+
+    /// A role asks the nodes of a group in turn, since it cannot know who leads; here copies come to all of them at once,
+    /// and so to one that has led and does not know yet that it does not.
+    fn ask_around(&mut self, from: Address, to: Address, message: &Message) {
+        self.count(coverage::Kind::Wire, coverage::wire(Wire::AskedAround));
+        let others = self.swarm.shape.members(to.group).iter().filter(|node| ![to.node, from.node].contains(node));
+        for node in others.copied().collect::<Vec<_>>() {
+            let frame = self.frame(|out| peer::encode(out, from, Address { node, ..to }, message));
+            self.transmit((Endpoint::Node(from.node), Endpoint::Node(node)), frame, || {
+                "lost on its way round".to_owned()
+            });
         }
     }
 
