@@ -324,9 +324,15 @@ impl Swarm {
         let moves = moves(rng);
         let groups = pick(rng, &[1, 2, 3, 3, 3, 3, 3, 3]);
         let shape = Shape::draw(rng, groups);
-        let kinds: Vec<FaultKind> = match rng.below(10) {
-            0 => Vec::new(),
-            1 => FaultKind::ALL.to_vec(),
+        let mut mean_gaps = [300_000, 1_000_000, 3_000_000];
+        let kinds: Vec<FaultKind> = match rng.below(20) {
+            0 | 1 => Vec::new(),
+            2 | 3 => FaultKind::ALL.to_vec(),
+            4..7 => {
+                // Some bugs want the same rare moment again and again: two kinds of faults, one upon the other.
+                mean_gaps = [30_000, 100_000, 300_000];
+                (0..2).map(|_| pick(rng, &FaultKind::ALL)).collect()
+            }
             _ => FaultKind::ALL.into_iter().filter(|_| rng.chance(40)).collect(),
         };
         // One number is drawn for nothing: without it every seed would be another run.
@@ -340,7 +346,7 @@ impl Swarm {
             },
             kinds,
             withheld: Withheld::default(),
-            mean_gap: pick(rng, &[300_000, 1_000_000, 3_000_000]),
+            mean_gap: pick(rng, &mean_gaps),
             mean_length: pick(rng, &[100_000, 500_000, 2_000_000]),
             echoes: pick(rng, &[0, 0, 10, 100]),
             asked_around: asked_around(rng),

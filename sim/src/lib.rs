@@ -47,4 +47,5 @@ pub mod shape;
 pub mod shrink;
 pub mod stranger;
 pub mod trace;
+pub mod verify;
 pub mod world;

@@ -21,6 +21,7 @@
 //! | 8 | nothing runs under a session that its group does not know | [`sessions`] |
 //! | 9 | transactions commit in every group or in none, and nothing is left over | [`atomicity`] |
 //! | 9 | what is pending ends once, in both groups alike; chains are whole; what is closed stays so | [`pending`] |
+//! | 9 | nothing ends a pending transfer after its time | [`expiry`] |
 //! | 10 | every account has one owner, and only that one posts to it | [`ownership`] |
 //! | 12 | what one client, or one session, reads never goes back and has its own writes | [`levels`] |
 //! | 12 | what replicas tell at other levels is what they say that it is, and as old at most | [`replicas`] |
@@ -44,6 +45,7 @@ pub mod contests;
 pub mod digests;
 pub mod elections;
 pub mod exactly_once;
+pub mod expiry;
 pub mod freshness;
 pub mod graph;
 pub mod keys;
@@ -405,6 +407,7 @@ impl Checkers {
             Box::new(conservation::Conservation),
             Box::new(levels::Levels::default()),
             Box::new(replicas::Replicas::default()),
+            Box::new(expiry::Expiry::default()),
             Box::new(freshness::Freshness::default()),
             Box::new(reads::Reads),
             Box::new(rejections::Rejections::default()),
