@@ -1,16 +1,176 @@
 //! `drachma get`, `put`, `del`, `append`, `cas`, `add`, `scan`, `mget`, `mput` and `swap`.
 
+use clap::Args;
 use drachma_client::LevelRead;
 use drachma_protocol::ids::TransferId;
 use drachma_protocol::ledger::operations::{
-    Add, Condition, Key, KeyIs, Operation, Put, Reply, Scan, Swap, Transaction, Value,
+    Add, Condition, Key, KeyIs, Operation, Put, Reply, SCAN_LIMIT, Scan, Swap, Transaction, Value,
 };
 
-use super::level::{Requests, Unread};
+use super::level::{LevelArgs, Requests, Unread};
 use super::{Context, text, txn};
-use crate::cli::{AddArgs, CasArgs, GetArgs, LevelArgs, MgetArgs, MputArgs, OneKeyArgs, PutArgs, ScanArgs, SwapArgs};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{self, Cell, Format};
+
+/// `drachma get`.
+#[derive(Args, Clone, Debug)]
+pub struct GetArgs {
+    /// Which key
+    #[arg(value_parser = text::key)]
+    pub key: Key,
+    /// Values are hexadecimal digits
+    #[arg(long)]
+    pub hex: bool,
+    /// How consistent
+    #[command(flatten)]
+    pub at: LevelArgs,
+}
+
+/// `drachma del`.
+#[derive(Args, Clone, Debug)]
+pub struct OneKeyArgs {
+    /// Which key
+    #[arg(value_parser = text::key)]
+    pub key: Key,
+    /// The transaction's id: sent again under the same id, it takes effect once [default: a new one]
+    #[arg(long)]
+    pub id: Option<TransferId>,
+    /// How consistent
+    #[command(flatten)]
+    pub at: LevelArgs,
+}
+
+/// `drachma put` and `append`.
+#[derive(Args, Clone, Debug)]
+pub struct PutArgs {
+    /// Which key
+    #[arg(value_parser = text::key)]
+    pub key: Key,
+    /// The value; put `--` before one that begins with `-`
+    pub value: String,
+    /// Values are hexadecimal digits
+    #[arg(long)]
+    pub hex: bool,
+    /// The transaction's id: sent again under the same id, it takes effect once [default: a new one]
+    #[arg(long)]
+    pub id: Option<TransferId>,
+    /// How consistent
+    #[command(flatten)]
+    pub at: LevelArgs,
+}
+
+/// `drachma cas`.
+#[derive(Args, Clone, Debug)]
+pub struct CasArgs {
+    /// Which key
+    #[arg(value_parser = text::key)]
+    pub key: Key,
+    /// What it must hold, and what it then holds; with --absent only the latter
+    #[arg(required = true, num_args = 1..=2, value_names = ["EXPECTED", "VALUE"])]
+    pub values: Vec<String>,
+    /// The key must not exist
+    #[arg(long)]
+    pub absent: bool,
+    /// Values are hexadecimal digits
+    #[arg(long)]
+    pub hex: bool,
+    /// The transaction's id: sent again under the same id, it takes effect once [default: a new one]
+    #[arg(long)]
+    pub id: Option<TransferId>,
+    /// How consistent
+    #[command(flatten)]
+    pub at: LevelArgs,
+}
+
+/// `drachma add`.
+#[derive(Args, Clone, Debug)]
+pub struct AddArgs {
+    /// Which key
+    #[arg(value_parser = text::key)]
+    pub key: Key,
+    /// What is added; negative to take off
+    #[arg(allow_negative_numbers = true)]
+    pub number: i64,
+    /// The transaction's id: sent again under the same id, it takes effect once [default: a new one]
+    #[arg(long)]
+    pub id: Option<TransferId>,
+    /// How consistent
+    #[command(flatten)]
+    pub at: LevelArgs,
+}
+
+/// `drachma scan`.
+#[derive(Args, Clone, Debug)]
+pub struct ScanArgs {
+    /// The first key, if it exists
+    #[arg(value_parser = text::key)]
+    pub from: Key,
+    /// The first key that is not shown any more [default: all that share the part before the first `/`]
+    #[arg(long, value_name = "KEY", value_parser = text::key)]
+    pub to: Option<Key>,
+    /// At most so many
+    #[arg(long, value_name = "N", default_value_t = SCAN_LIMIT, value_parser = scan_limit)]
+    pub limit: u32,
+    /// Values are hexadecimal digits
+    #[arg(long)]
+    pub hex: bool,
+    /// How consistent
+    #[command(flatten)]
+    pub at: LevelArgs,
+}
+
+fn scan_limit(text: &str) -> Result<u32, String> {
+    let limit = text.parse().ok().filter(|limit| (1..=SCAN_LIMIT).contains(limit));
+    limit.ok_or_else(|| format!("1 to {SCAN_LIMIT} is allowed"))
+}
+
+/// `drachma mget`.
+#[derive(Args, Clone, Debug)]
+pub struct MgetArgs {
+    /// Which keys
+    #[arg(required = true, value_name = "KEY", value_parser = text::key)]
+    pub keys: Vec<Key>,
+    /// Values are hexadecimal digits
+    #[arg(long)]
+    pub hex: bool,
+    /// How consistent
+    #[command(flatten)]
+    pub at: LevelArgs,
+}
+
+/// `drachma mput`.
+#[derive(Args, Clone, Debug)]
+pub struct MputArgs {
+    /// A key, its value, and so on
+    #[arg(required = true, num_args = 2.., value_name = "KEY VALUE")]
+    pub pairs: Vec<String>,
+    /// Values are hexadecimal digits
+    #[arg(long)]
+    pub hex: bool,
+    /// The transaction's id: sent again under the same id, it takes effect once [default: a new one]
+    #[arg(long)]
+    pub id: Option<TransferId>,
+    /// How consistent
+    #[command(flatten)]
+    pub at: LevelArgs,
+}
+
+/// `drachma swap`.
+#[derive(Args, Clone, Debug)]
+pub struct SwapArgs {
+    /// One key
+    #[arg(value_name = "KEY", value_parser = text::key)]
+    pub left: Key,
+    /// Another one
+    #[arg(value_name = "KEY", value_parser = text::key)]
+    pub right: Key,
+    /// The transaction's id: sent again under the same id, it takes effect once [default: a new one]
+    #[arg(long)]
+    pub id: Option<TransferId>,
+    /// How consistent
+    #[command(flatten)]
+    pub at: LevelArgs,
+}
 
 /// Shows what a key holds.
 ///

@@ -2,16 +2,31 @@
 
 pub mod file;
 
+use std::path::PathBuf;
+
+use clap::Args;
 use drachma_client::{Leveled, Status, Transacted};
 use drachma_protocol::ids::TransferId;
 use drachma_protocol::ledger::operations::{Key, Operation, Reply, Subject, Transaction, Value};
 
-use super::level::Requests;
+use super::level::{LevelArgs, Requests};
 use super::transfer::words;
 use super::{Context, text};
-use crate::cli::TxnArgs;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{self, Cell, Format};
+
+/// `drachma txn`.
+#[derive(Args, Clone, Debug)]
+pub struct TxnArgs {
+    /// A transaction in TOML (.txn, .toml), or one a line in JSON (.jsonl, .json)
+    pub file: PathBuf,
+    /// The transaction's id, instead of the file's [default: a new one, if the file has none]
+    #[arg(long)]
+    pub id: Option<TransferId>,
+    /// How consistent
+    #[command(flatten)]
+    pub at: LevelArgs,
+}
 
 const REPLIES: [&str; 8] = ["id", "operation", "does", "key", "account", "value", "balance", "next"];
 
