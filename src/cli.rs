@@ -1,34 +1,32 @@
 //! The command line: its words, and who does what.
 
+mod ask;
+mod line;
+
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::account::AccountCommand;
-use crate::commands::balance::BalanceArgs;
+pub(crate) use ask::Ask;
+pub(crate) use line::{Parsed, grammar, parse_line};
+
 #[cfg(feature = "verification")]
 use crate::commands::check::CheckArgs;
 use crate::commands::config::ConfigCommand;
-use crate::commands::db::DbArgs;
-use crate::commands::keys::{AddArgs, CasArgs, GetArgs, MgetArgs, MputArgs, OneKeyArgs, PutArgs, ScanArgs, SwapArgs};
-use crate::commands::leader::{LeaderArgs, LeaderCommand};
-use crate::commands::log::LogArgs;
-use crate::commands::lookup::LookupArgs;
 use crate::commands::node::NodeArgs;
 use crate::commands::nodes::TargetArgs;
 #[cfg(feature = "verification")]
 use crate::commands::sim::SimArgs;
-use crate::commands::status::StatusArgs;
-use crate::commands::transfer::TransferArgs;
-use crate::commands::txn::TxnArgs;
 use crate::commands::up::UpArgs;
-use crate::commands::{self, ask, keys};
+use crate::commands::{self, ask};
 use crate::exit::{Exit, Outcome};
 use crate::output::Format;
 use crate::run::RunArgs;
 use crate::settings::units;
+use crate::shell::ShellArgs;
 
 /// What every command takes.
 #[derive(Args, Clone, Debug, Default)]
@@ -50,6 +48,22 @@ pub struct Globals {
     pub output: Format,
 }
 
+impl Globals {
+    /// The same as arguments of a command line.
+    pub(crate) fn arguments(&self) -> Vec<OsString> {
+        let mut arguments: Vec<OsString> = Vec::new();
+        let mut add = |option: &str, value: OsString| arguments.extend([option.into(), value]);
+        self.config.iter().for_each(|config| add("--config", config.into()));
+        if !self.endpoints.is_empty() {
+            add("--endpoints", self.endpoints.join(",").into());
+        }
+        self.data.iter().for_each(|data| add("--data", data.into()));
+        self.timeout.iter().for_each(|timeout| add("--timeout", units::show(*timeout).into()));
+        add("--output", if self.output == Format::Json { "json" } else { "table" }.into());
+        arguments
+    }
+}
+
 /// Reads a duration such as `100ms` or `2s`.
 ///
 /// # Errors
@@ -67,15 +81,15 @@ pub fn duration(text: &str) -> Result<Duration, String> {
                   check failed; 2 wrong usage or configuration; 3 unavailable, unknown, or the level was not met; 130 interrupted.",
     max_term_width = 120
 )]
-struct Cli {
+pub(crate) struct Cli {
     #[command(flatten)]
-    globals: Globals,
+    pub(crate) globals: Globals,
     #[command(subcommand)]
-    command: Command,
+    pub(crate) command: Command,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+pub(crate) enum Command {
     /// Start every node of the configuration as its own process; ready when every group has a leader
     Up(UpArgs),
     /// Stop every node that `up` has started
@@ -91,55 +105,10 @@ enum Command {
     Node(NodeArgs),
     /// Run a file of transactions
     Run(RunArgs),
-    /// Show every replica: who leads, what is chosen and applied
-    Status(StatusArgs),
-    /// Show the leader of every group, or have another node lead one
-    Leader(LeaderArgs),
-    /// Ask every node for a sign of life, and time it
-    Ping,
-    /// Show what is in doubt, since when, and who decides it
-    Pending,
-    /// Show rates and latencies since the last such call
-    Performance,
-    /// Check a running cluster: conservation, ids, digests over all replicas
-    Audit,
-    /// Show every account that differs from its opening balance, on every replica side by side
-    Db(DbArgs),
-    /// Show the replicated log as transaction records
-    Log(LogArgs),
-    /// Show the transfers that replicas have applied
-    Committed(TargetArgs),
-    /// Create, show or list accounts
-    #[command(subcommand)]
-    Account(AccountCommand),
-    /// Show an account's balance
-    Balance(BalanceArgs),
-    /// Move money from one account to another, exactly once
-    Transfer(TransferArgs),
-    /// Show what became of a transfer or a transaction
-    Lookup(LookupArgs),
-    /// Show what a key holds
-    Get(GetArgs),
-    /// Set a key
-    Put(PutArgs),
-    /// Remove a key, if it exists
-    Del(OneKeyArgs),
-    /// Append to what a key holds, or to nothing; shows the new length
-    Append(PutArgs),
-    /// Set a key if it holds what is expected
-    Cas(CasArgs),
-    /// Add to the number that a key holds, or to 0; shows the new number
-    Add(AddArgs),
-    /// Show the keys of a range, in order; they share the part before the first `/`
-    Scan(ScanArgs),
-    /// Show what several keys hold, as one consistent snapshot
-    Mget(MgetArgs),
-    /// Set several keys: all of them, or none
-    Mput(MputArgs),
-    /// Exchange what two keys hold
-    Swap(SwapArgs),
-    /// Carry out the transactions of a file, one after the other
-    Txn(TxnArgs),
+    /// Take commands line by line, with one connection for all of them: by hand, or from a file or program
+    Shell(ShellArgs),
+    #[command(flatten)]
+    Ask(Ask),
     /// Check a configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -167,43 +136,14 @@ pub fn main() -> ExitCode {
     }
     let outcome = match cli.command {
         Command::Run(args) => return crate::run::main(&args, globals),
-        Command::Audit => return crate::audit::main(globals),
         Command::Up(args) => commands::up::up(args, globals),
         Command::Down => commands::up::down(globals),
         Command::Stop(args) => commands::nodes::stop(&args, globals),
         Command::Fail(args) => commands::nodes::fail(&args, globals),
         Command::Start(args) => commands::nodes::start(&args, globals),
         Command::Node(args) => commands::node::node(args, globals),
-        Command::Status(args) => ask(globals, async |context| commands::status::status(context, args.actors).await),
-        Command::Leader(LeaderArgs { command: None }) => {
-            ask(globals, async |context| commands::leader::leader(context).await)
-        }
-        Command::Leader(LeaderArgs { command: Some(LeaderCommand::Move { group, node }) }) => {
-            ask(globals, async |context| commands::leader::move_to(context, group, node).await)
-        }
-        Command::Ping => ask(globals, async |context| commands::ping::ping(context).await),
-        Command::Pending => ask(globals, async |context| commands::pending::pending(context).await),
-        Command::Performance => ask(globals, async |context| commands::performance::performance(context).await),
-        Command::Db(args) => ask(globals, async |context| commands::db::db(context, &args.target).await),
-        Command::Log(args) => ask(globals, async |context| commands::log::log(context, &args).await),
-        Command::Committed(args) => {
-            ask(globals, async |context| commands::committed::committed(context, &args.target).await)
-        }
-        Command::Account(command) => ask(globals, async |context| commands::account::account(context, &command).await),
-        Command::Balance(args) => ask(globals, async |context| commands::balance::balance(context, &args).await),
-        Command::Transfer(args) => ask(globals, async |context| commands::transfer::transfer(context, &args).await),
-        Command::Lookup(args) => ask(globals, async |context| commands::lookup::lookup(context, &args).await),
-        Command::Get(args) => ask(globals, async |context| keys::get(context, &args).await),
-        Command::Put(args) => ask(globals, async |context| keys::put(context, &args).await),
-        Command::Del(args) => ask(globals, async |context| keys::del(context, &args).await),
-        Command::Append(args) => ask(globals, async |context| keys::append(context, &args).await),
-        Command::Cas(args) => ask(globals, async |context| keys::cas(context, &args).await),
-        Command::Add(args) => ask(globals, async |context| keys::add(context, &args).await),
-        Command::Scan(args) => ask(globals, async |context| keys::scan(context, &args).await),
-        Command::Mget(args) => ask(globals, async |context| keys::mget(context, &args).await),
-        Command::Mput(args) => ask(globals, async |context| keys::mput(context, &args).await),
-        Command::Swap(args) => ask(globals, async |context| keys::swap(context, &args).await),
-        Command::Txn(args) => ask(globals, async |context| commands::txn::txn(context, &args).await),
+        Command::Shell(args) => crate::shell::shell(&args, globals),
+        Command::Ask(asked) => ask(globals, async |context| asked.carry_out(context, globals).await),
         Command::Config(ConfigCommand::Check) => commands::config::check(globals),
         #[cfg(feature = "verification")]
         Command::Sim(args) => commands::sim::sim(&args, globals.output),
@@ -308,6 +248,7 @@ mod tests {
             "mput a b c d --id ab",
             "swap a b --id ab",
             "txn a.txn --id ab",
+            "shell --keep-going --session s --level any --output json",
             "config check --config x.toml",
             "check paxos",
             "check commit --timers --lossy 2 --duplicating --crashes 1 --depth 5 --dfs --invariant votes-are-applied",

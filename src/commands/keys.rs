@@ -296,6 +296,15 @@ pub async fn append(context: &Context, args: &PutArgs) -> Outcome {
 /// # Errors
 /// As [`put`]; with exit status 2 if there are more or fewer values than that takes.
 pub async fn cas(context: &Context, args: &CasArgs) -> Outcome {
+    let (condition, put) = compare_and_set(args)?;
+    write(context, (args.id, &args.at), vec![condition], vec![put]).await
+}
+
+/// The condition and the operation of `cas`.
+///
+/// # Errors
+/// With exit status 2 if there are more or fewer values than it takes, or one is none.
+pub(crate) fn compare_and_set(args: &CasArgs) -> Result<(Condition, Operation), Failure> {
     let (expected, new) = match (&args.values[..], args.absent) {
         ([new], true) => (None, new),
         ([expected, new], false) => (Some(value(expected, args.hex)?), new),
@@ -305,7 +314,7 @@ pub async fn cas(context: &Context, args: &CasArgs) -> Outcome {
     let key = args.key.clone();
     let condition = Condition::Is(KeyIs { key: key.clone(), value: expected });
     let put = Operation::Put(Put { key, value: value(new, args.hex)? });
-    write(context, (args.id, &args.at), vec![condition], vec![put]).await
+    Ok((condition, put))
 }
 
 /// Adds to the number that a key holds, or to 0.
@@ -322,6 +331,14 @@ pub async fn add(context: &Context, args: &AddArgs) -> Outcome {
 /// # Errors
 /// As [`put`]; with exit status 2 if a key has no value.
 pub async fn mput(context: &Context, args: &MputArgs) -> Outcome {
+    write(context, (args.id, &args.at), vec![], puts(args)?).await
+}
+
+/// The operations of `mput`.
+///
+/// # Errors
+/// With exit status 2 if a key has no value, or one is none.
+pub(crate) fn puts(args: &MputArgs) -> Result<Vec<Operation>, Failure> {
     if !args.pairs.len().is_multiple_of(2) {
         return Err(Failure::usage("`mput` takes KEY VALUE, any number of times; the last key has no value"));
     }
@@ -329,8 +346,7 @@ pub async fn mput(context: &Context, args: &MputArgs) -> Outcome {
         let key = text::key(&pair[0]).map_err(Failure::usage)?;
         Ok(Operation::Put(Put { key, value: value(&pair[1], args.hex)? }))
     };
-    let puts: Result<Vec<Operation>, Failure> = args.pairs.chunks_exact(2).map(put).collect();
-    write(context, (args.id, &args.at), vec![], puts?).await
+    args.pairs.chunks_exact(2).map(put).collect()
 }
 
 /// Exchanges what two keys of any groups hold.
@@ -371,7 +387,11 @@ fn columns(format: Format, reply: &Reply) -> Vec<(&'static str, Cell)> {
     }
 }
 
-fn value(word: &str, hex: bool) -> Result<Value, Failure> {
+/// The value that a word of the command line says.
+///
+/// # Errors
+/// With exit status 2 if it is too long, or not what `hex` says.
+pub(crate) fn value(word: &str, hex: bool) -> Result<Value, Failure> {
     let bytes = if hex { text::from_hex(word).map_err(Failure::usage)? } else { word.as_bytes().to_vec() };
     text::value_of(bytes).map_err(Failure::usage)
 }

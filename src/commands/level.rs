@@ -48,9 +48,9 @@ impl<'a> Requests<'a> {
     /// # Errors
     /// With exit status 2 if it is none, or of another cluster.
     pub(super) fn open(context: &'a Context, args: &'a LevelArgs) -> Result<Requests<'a>, Failure> {
-        let file = args.session.as_deref();
+        let file = args.session.as_deref().or(context.usual.session.as_deref());
         let usual = if file.is_some() { Level::Session } else { Level::Linearizable };
-        let level = args.level.unwrap_or(usual);
+        let level = args.level.or(context.usual.level).unwrap_or(usual);
         let session = match file {
             Some(file) => Some(resume(context, file)?),
             None => (level != Level::Linearizable).then(|| context.client.session()),
