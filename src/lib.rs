@@ -12,4 +12,5 @@ pub mod output;
 pub mod run;
 pub mod scenario;
 pub mod settings;
+pub mod shell;
 pub mod target;

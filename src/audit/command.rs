@@ -1,27 +1,24 @@
 //! The command.
 
 use std::io::Write;
-use std::process::ExitCode;
+use std::time::Duration;
 
 use super::{AuditReport, Opening, SETTLE, Verdict, audit};
-use crate::cli::Globals;
-use crate::commands::{self, Context};
-use crate::exit::Exit;
+use crate::commands::Context;
+use crate::exit::{Exit, Outcome};
 use crate::output::{self, Cell, Format};
 
-/// Carries out `drachma audit`.
-pub fn main(globals: &Globals) -> ExitCode {
-    commands::ask(globals, async |context| {
-        let Context { client, settings, verified, format, .. } = context;
-        // Another cluster's configuration says nothing of this one's opening balances.
-        let opening = verified.then(|| Opening { accounts: settings.accounts(), balance: settings.initial_balance() });
-        let settle = globals.timeout.unwrap_or(SETTLE);
-        let report = audit(client, opening, std::iter::empty(), settle).await;
-        print(&report, *format)?;
-        Ok(report.exit())
-    })
-    .unwrap_or_else(|failure| failure.report())
-    .into()
+/// Carries out `drachma audit`. `settle`: how long the replicas may take to come to one position, if not as usual.
+///
+/// # Errors
+/// If standard output fails. The exit status is 1 if the cluster is not consistent, 3 if that cannot be said.
+pub async fn command(context: &Context, settle: Option<Duration>) -> Outcome {
+    let Context { client, settings, verified, format, .. } = context;
+    // Another cluster's configuration says nothing of this one's opening balances.
+    let opening = verified.then(|| Opening { accounts: settings.accounts(), balance: settings.initial_balance() });
+    let report = audit(client, opening, std::iter::empty(), settle.unwrap_or(SETTLE)).await;
+    print(&report, *format)?;
+    Ok(report.exit())
 }
 
 impl AuditReport {

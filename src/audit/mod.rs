@@ -35,7 +35,7 @@ use drachma_protocol::message::operator::Totals;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-pub use command::main;
+pub use command::command;
 pub(crate) use fetch::{Fetch, Silent};
 pub use postings::Opening;
 pub use report::{AuditReport, FINDINGS_LIMIT, Verdict};

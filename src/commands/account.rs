@@ -1,14 +1,89 @@
 //! `drachma account`: create, show, list, close, open.
 
-use drachma_protocol::ids::{AccountId, GroupId};
+use clap::{Args, Subcommand, ValueEnum};
+use drachma_protocol::ids::{AccountId, GroupId, TransferId};
 use drachma_protocol::ledger::model::{Account, CreateResult, Flags, NewAccount};
 use drachma_protocol::ledger::operations::Operation;
 use drachma_protocol::message::operator::{AccountsCall, OperatorAnswer, OperatorCall};
 
+use super::level::LevelArgs;
+use super::lists::HistoryArgs;
 use super::{Context, balance, context::unexpected, lists, transfer, txn};
-use crate::cli::{AccountCommand, CreateArgs, Rule, SwitchArgs};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{self, Cell};
+
+/// `drachma account`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum AccountCommand {
+    /// Create accounts; those that exist with the same content are left as they are
+    Create(CreateArgs),
+    /// Show an account with its four totals
+    Show {
+        /// Which
+        id: AccountId,
+    },
+    /// Close an account: it takes no transfers any more, and what is pending there can only be voided
+    Close(SwitchArgs),
+    /// Open an account that is closed
+    Open(SwitchArgs),
+    /// Show an account's balances after each change, if it was created with `--history`
+    History(HistoryArgs),
+    /// List the accounts, as the leaders have applied them
+    List {
+        /// The shards' reserved accounts, too
+        #[arg(long)]
+        all: bool,
+    },
+}
+
+/// `drachma account create`.
+#[derive(Args, Clone, Debug)]
+pub struct CreateArgs {
+    /// The accounts' ids
+    #[arg(required = true, value_name = "ID")]
+    pub ids: Vec<AccountId>,
+    /// The currency
+    #[arg(long, default_value_t = 1)]
+    pub ledger: u32,
+    /// Your own classification
+    #[arg(long, default_value_t = 1)]
+    pub code: u16,
+    /// Which way the balance is limited
+    #[arg(long, value_enum, default_value_t)]
+    pub rule: Rule,
+    /// Keep a history of balances
+    #[arg(long)]
+    pub history: bool,
+    /// Create them closed
+    #[arg(long)]
+    pub closed: bool,
+}
+
+/// `drachma account close` and `drachma account open`.
+#[derive(Args, Clone, Debug)]
+pub struct SwitchArgs {
+    /// Which account
+    pub account: AccountId,
+    /// The id of the closing or opening, 1 to 32 hexadecimal digits: sent again under the same id, it takes effect once
+    /// [default: a new one]
+    #[arg(long)]
+    pub id: Option<TransferId>,
+    /// How consistent
+    #[command(flatten)]
+    pub at: LevelArgs,
+}
+
+/// Which way an account's balance is limited.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub enum Rule {
+    /// The balance never falls below zero.
+    #[default]
+    DebitsMustNotExceedCredits,
+    /// The balance never rises above zero.
+    CreditsMustNotExceedDebits,
+    /// No rule.
+    None,
+}
 
 const HEADERS: [&str; 9] = [
     "account",

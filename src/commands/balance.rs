@@ -1,14 +1,24 @@
 //! `drachma balance`.
 
+use clap::Args;
 use drachma_client::Status;
 use drachma_protocol::ids::AccountId;
 use drachma_protocol::ledger::operations::{Operation, Reply};
 
 use super::Context;
-use super::level::{Requests, Unread};
-use crate::cli::BalanceArgs;
+use super::level::{LevelArgs, Requests, Unread};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{self, Cell, Format};
+
+/// `drachma balance`.
+#[derive(Args, Clone, Debug)]
+pub struct BalanceArgs {
+    /// Which account
+    pub id: AccountId,
+    /// How consistent
+    #[command(flatten)]
+    pub at: LevelArgs,
+}
 
 /// Reads an account's balance.
 ///

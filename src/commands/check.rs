@@ -3,12 +3,76 @@
 use std::io::IsTerminal;
 use std::net::TcpListener;
 
+use clap::Args;
 use drachma_protocol::planted;
 use drachma_sim::model::{self, Claim, Line, Name, Options, Progress, Report, Search, Verdict};
 
-use crate::cli::CheckArgs;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output;
+
+/// `drachma check`. What is not given has the model's own default.
+#[derive(Args, Clone, Debug)]
+pub struct CheckArgs {
+    /// Which model: `paxos` or `commit`
+    pub model: String,
+    /// Look at paths of at most so many steps [default: all]
+    #[arg(long, value_name = "N")]
+    pub depth: Option<usize>,
+    /// Stop after about so many states [default: all; a simulation: 1000000]
+    #[arg(long, value_name = "N")]
+    pub states: Option<usize>,
+    /// So many elections after the first; for `commit`, failures of leaders
+    #[arg(long, value_name = "N")]
+    pub elections: Option<u8>,
+    /// So many hand-overs of leadership (only `paxos`)
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "1")]
+    pub moves: Option<u8>,
+    /// So many crashes
+    #[arg(long, value_name = "N")]
+    pub crashes: Option<u8>,
+    /// Of the crashes, after so many the last record of the node's log is found damaged (only `paxos`) [default: 1]
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "1")]
+    pub doubt: Option<u8>,
+    /// Let timers fire, so often
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "1")]
+    pub timers: Option<u8>,
+    /// Lose so many messages
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "1")]
+    pub lossy: Option<u8>,
+    /// Deliver so many messages once more
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "1")]
+    pub duplicating: Option<u8>,
+    /// So many commands of clients, at most 4
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=4))]
+    pub commands: Option<u8>,
+    /// Check this invariant, too: for `paxos` log-matching, for `commit` votes-are-applied
+    #[arg(long, value_name = "NAME")]
+    pub invariant: Vec<String>,
+    /// Search with so many threads [default: 2; with `--depth` 1, since only then nothing just below it is left out]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+    /// Visit states by their distance from the beginning: a counterexample is a shortest one (the default)
+    #[arg(long, group = "order")]
+    pub bfs: bool,
+    /// Visit states depth first: less memory
+    #[arg(long, group = "order")]
+    pub dfs: bool,
+    /// Walk at random instead
+    #[arg(long, group = "order")]
+    pub simulate: bool,
+    /// Determines the walks of `--simulate`
+    #[arg(long, value_name = "SEED", default_value_t = 0)]
+    pub seed: u64,
+    /// Show progress, and a shortest path to everything that happens sometimes
+    #[arg(long)]
+    pub verbose: bool,
+    /// Serve the explorer to a browser at this address instead, until interrupted
+    #[arg(long, value_name = "ADDRESS")]
+    pub serve: Option<std::net::SocketAddr>,
+    /// Plant this bug first (only in builds with the feature `planted`)
+    #[arg(long, value_name = "NAME")]
+    pub plant: Option<String>,
+}
 
 /// A random walk has no end of its own.
 const SIMULATED_STATES: usize = 1_000_000;

@@ -1,11 +1,19 @@
 //! `drachma config check`.
 
+use clap::Subcommand;
 use drachma_protocol::placement::map::Mode;
 
 use super::settings;
 use crate::cli::Globals;
 use crate::exit::{Exit, Outcome};
 use crate::output::{self, Cell};
+
+/// `drachma config`.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Check the configuration and say what it means
+    Check,
+}
 
 /// Checks the configuration and prints what it means.
 ///

@@ -8,6 +8,7 @@ use drachma_client::{Client, ClientError, Options};
 use drachma_protocol::ids::{GroupId, NodeId};
 use drachma_protocol::message::operator::{LeaderPhase, LeaderStatus, Nothing, OperatorAnswer, OperatorCall};
 
+use super::level::LevelArgs;
 use crate::cli::Globals;
 use crate::exit::{Failure, Outcome};
 use crate::output::Format;
@@ -28,13 +29,15 @@ pub struct Context {
     pub format: Format,
     /// How long to wait for an answer.
     pub timeout: Duration,
+    /// How consistent commands are that do not say so themselves.
+    pub usual: LevelArgs,
 }
 
 impl Context {
     /// Commands over a connection that is there already, to the cluster of these settings.
     pub fn new(client: Client, settings: Settings, format: Format, timeout: Duration) -> Context {
         let topology = Topology::from(&settings);
-        Context { client, settings, verified: true, topology, format, timeout }
+        Context { client, settings, verified: true, topology, format, timeout, usual: LevelArgs::default() }
     }
 
     /// Connects as the global options say.
@@ -56,7 +59,8 @@ impl Context {
             ClientError::Protocol(_) => Failure::usage(error),
         })?;
         let topology = if verified { Topology::from(&settings) } else { Topology::from(&client.map()) };
-        Ok(Context { client, settings, verified, topology, format: globals.output, timeout })
+        let (format, usual) = (globals.output, LevelArgs::default());
+        Ok(Context { client, settings, verified, topology, format, timeout, usual })
     }
 
     /// Asks one node; the error says why there is no answer.
@@ -113,7 +117,8 @@ pub fn data_dir(globals: &Globals, settings: &Settings) -> PathBuf {
     globals.data.clone().unwrap_or_else(|| settings.data_dir().to_owned())
 }
 
-fn timeout(globals: &Globals, settings: &Settings) -> Duration {
+/// How long to wait for an answer.
+pub fn timeout(globals: &Globals, settings: &Settings) -> Duration {
     globals.timeout.unwrap_or(Duration::from_micros(settings.timers().deadline.0))
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use clap::Args;
 use drachma_protocol::ids::{AccountId, GroupId, NodeId, ShardId};
 use drachma_protocol::ledger::model::Balance;
 use drachma_protocol::ledger::operations::{Key, Value};
@@ -11,6 +12,14 @@ use super::{Context, text};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{self, Cell, Format};
 use crate::target;
+
+/// `drachma db`.
+#[derive(Args, Clone, Debug)]
+pub struct DbArgs {
+    /// A node (n1), a group (g1), a list (n1,n2) or `all`
+    #[arg(default_value = "all")]
+    pub target: String,
+}
 
 /// Accounts or keys asked for at once.
 const PAGE: u32 = 1000;

@@ -1,16 +1,176 @@
 //! `drachma get`, `put`, `del`, `append`, `cas`, `add`, `scan`, `mget`, `mput` and `swap`.
 
+use clap::Args;
 use drachma_client::LevelRead;
 use drachma_protocol::ids::TransferId;
 use drachma_protocol::ledger::operations::{
-    Add, Condition, Key, KeyIs, Operation, Put, Reply, Scan, Swap, Transaction, Value,
+    Add, Condition, Key, KeyIs, Operation, Put, Reply, SCAN_LIMIT, Scan, Swap, Transaction, Value,
 };
 
-use super::level::{Requests, Unread};
+use super::level::{LevelArgs, Requests, Unread};
 use super::{Context, text, txn};
-use crate::cli::{AddArgs, CasArgs, GetArgs, LevelArgs, MgetArgs, MputArgs, OneKeyArgs, PutArgs, ScanArgs, SwapArgs};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{self, Cell, Format};
+
+/// `drachma get`.
+#[derive(Args, Clone, Debug)]
+pub struct GetArgs {
+    /// Which key
+    #[arg(value_parser = text::key)]
+    pub key: Key,
+    /// Values are hexadecimal digits
+    #[arg(long)]
+    pub hex: bool,
+    /// How consistent
+    #[command(flatten)]
+    pub at: LevelArgs,
+}
+
+/// `drachma del`.
+#[derive(Args, Clone, Debug)]
+pub struct OneKeyArgs {
+    /// Which key
+    #[arg(value_parser = text::key)]
+    pub key: Key,
+    /// The transaction's id: sent again under the same id, it takes effect once [default: a new one]
+    #[arg(long)]
+    pub id: Option<TransferId>,
+    /// How consistent
+    #[command(flatten)]
+    pub at: LevelArgs,
+}
+
+/// `drachma put` and `append`.
+#[derive(Args, Clone, Debug)]
+pub struct PutArgs {
+    /// Which key
+    #[arg(value_parser = text::key)]
+    pub key: Key,
+    /// The value; put `--` before one that begins with `-`
+    pub value: String,
+    /// Values are hexadecimal digits
+    #[arg(long)]
+    pub hex: bool,
+    /// The transaction's id: sent again under the same id, it takes effect once [default: a new one]
+    #[arg(long)]
+    pub id: Option<TransferId>,
+    /// How consistent
+    #[command(flatten)]
+    pub at: LevelArgs,
+}
+
+/// `drachma cas`.
+#[derive(Args, Clone, Debug)]
+pub struct CasArgs {
+    /// Which key
+    #[arg(value_parser = text::key)]
+    pub key: Key,
+    /// What it must hold, and what it then holds; with --absent only the latter
+    #[arg(required = true, num_args = 1..=2, value_names = ["EXPECTED", "VALUE"])]
+    pub values: Vec<String>,
+    /// The key must not exist
+    #[arg(long)]
+    pub absent: bool,
+    /// Values are hexadecimal digits
+    #[arg(long)]
+    pub hex: bool,
+    /// The transaction's id: sent again under the same id, it takes effect once [default: a new one]
+    #[arg(long)]
+    pub id: Option<TransferId>,
+    /// How consistent
+    #[command(flatten)]
+    pub at: LevelArgs,
+}
+
+/// `drachma add`.
+#[derive(Args, Clone, Debug)]
+pub struct AddArgs {
+    /// Which key
+    #[arg(value_parser = text::key)]
+    pub key: Key,
+    /// What is added; negative to take off
+    #[arg(allow_negative_numbers = true)]
+    pub number: i64,
+    /// The transaction's id: sent again under the same id, it takes effect once [default: a new one]
+    #[arg(long)]
+    pub id: Option<TransferId>,
+    /// How consistent
+    #[command(flatten)]
+    pub at: LevelArgs,
+}
+
+/// `drachma scan`.
+#[derive(Args, Clone, Debug)]
+pub struct ScanArgs {
+    /// The first key, if it exists
+    #[arg(value_parser = text::key)]
+    pub from: Key,
+    /// The first key that is not shown any more [default: all that share the part before the first `/`]
+    #[arg(long, value_name = "KEY", value_parser = text::key)]
+    pub to: Option<Key>,
+    /// At most so many
+    #[arg(long, value_name = "N", default_value_t = SCAN_LIMIT, value_parser = scan_limit)]
+    pub limit: u32,
+    /// Values are hexadecimal digits
+    #[arg(long)]
+    pub hex: bool,
+    /// How consistent
+    #[command(flatten)]
+    pub at: LevelArgs,
+}
+
+fn scan_limit(text: &str) -> Result<u32, String> {
+    let limit = text.parse().ok().filter(|limit| (1..=SCAN_LIMIT).contains(limit));
+    limit.ok_or_else(|| format!("1 to {SCAN_LIMIT} is allowed"))
+}
+
+/// `drachma mget`.
+#[derive(Args, Clone, Debug)]
+pub struct MgetArgs {
+    /// Which keys
+    #[arg(required = true, value_name = "KEY", value_parser = text::key)]
+    pub keys: Vec<Key>,
+    /// Values are hexadecimal digits
+    #[arg(long)]
+    pub hex: bool,
+    /// How consistent
+    #[command(flatten)]
+    pub at: LevelArgs,
+}
+
+/// `drachma mput`.
+#[derive(Args, Clone, Debug)]
+pub struct MputArgs {
+    /// A key, its value, and so on
+    #[arg(required = true, num_args = 2.., value_name = "KEY VALUE")]
+    pub pairs: Vec<String>,
+    /// Values are hexadecimal digits
+    #[arg(long)]
+    pub hex: bool,
+    /// The transaction's id: sent again under the same id, it takes effect once [default: a new one]
+    #[arg(long)]
+    pub id: Option<TransferId>,
+    /// How consistent
+    #[command(flatten)]
+    pub at: LevelArgs,
+}
+
+/// `drachma swap`.
+#[derive(Args, Clone, Debug)]
+pub struct SwapArgs {
+    /// One key
+    #[arg(value_name = "KEY", value_parser = text::key)]
+    pub left: Key,
+    /// Another one
+    #[arg(value_name = "KEY", value_parser = text::key)]
+    pub right: Key,
+    /// The transaction's id: sent again under the same id, it takes effect once [default: a new one]
+    #[arg(long)]
+    pub id: Option<TransferId>,
+    /// How consistent
+    #[command(flatten)]
+    pub at: LevelArgs,
+}
 
 /// Shows what a key holds.
 ///
@@ -136,6 +296,15 @@ pub async fn append(context: &Context, args: &PutArgs) -> Outcome {
 /// # Errors
 /// As [`put`]; with exit status 2 if there are more or fewer values than that takes.
 pub async fn cas(context: &Context, args: &CasArgs) -> Outcome {
+    let (condition, put) = compare_and_set(args)?;
+    write(context, (args.id, &args.at), vec![condition], vec![put]).await
+}
+
+/// The condition and the operation of `cas`.
+///
+/// # Errors
+/// With exit status 2 if there are more or fewer values than it takes, or one is none.
+pub(crate) fn compare_and_set(args: &CasArgs) -> Result<(Condition, Operation), Failure> {
     let (expected, new) = match (&args.values[..], args.absent) {
         ([new], true) => (None, new),
         ([expected, new], false) => (Some(value(expected, args.hex)?), new),
@@ -145,7 +314,7 @@ pub async fn cas(context: &Context, args: &CasArgs) -> Outcome {
     let key = args.key.clone();
     let condition = Condition::Is(KeyIs { key: key.clone(), value: expected });
     let put = Operation::Put(Put { key, value: value(new, args.hex)? });
-    write(context, (args.id, &args.at), vec![condition], vec![put]).await
+    Ok((condition, put))
 }
 
 /// Adds to the number that a key holds, or to 0.
@@ -162,6 +331,14 @@ pub async fn add(context: &Context, args: &AddArgs) -> Outcome {
 /// # Errors
 /// As [`put`]; with exit status 2 if a key has no value.
 pub async fn mput(context: &Context, args: &MputArgs) -> Outcome {
+    write(context, (args.id, &args.at), vec![], puts(args)?).await
+}
+
+/// The operations of `mput`.
+///
+/// # Errors
+/// With exit status 2 if a key has no value, or one is none.
+pub(crate) fn puts(args: &MputArgs) -> Result<Vec<Operation>, Failure> {
     if !args.pairs.len().is_multiple_of(2) {
         return Err(Failure::usage("`mput` takes KEY VALUE, any number of times; the last key has no value"));
     }
@@ -169,8 +346,7 @@ pub async fn mput(context: &Context, args: &MputArgs) -> Outcome {
         let key = text::key(&pair[0]).map_err(Failure::usage)?;
         Ok(Operation::Put(Put { key, value: value(&pair[1], args.hex)? }))
     };
-    let puts: Result<Vec<Operation>, Failure> = args.pairs.chunks_exact(2).map(put).collect();
-    write(context, (args.id, &args.at), vec![], puts?).await
+    args.pairs.chunks_exact(2).map(put).collect()
 }
 
 /// Exchanges what two keys of any groups hold.
@@ -211,7 +387,11 @@ fn columns(format: Format, reply: &Reply) -> Vec<(&'static str, Cell)> {
     }
 }
 
-fn value(word: &str, hex: bool) -> Result<Value, Failure> {
+/// The value that a word of the command line says.
+///
+/// # Errors
+/// With exit status 2 if it is too long, or not what `hex` says.
+pub(crate) fn value(word: &str, hex: bool) -> Result<Value, Failure> {
     let bytes = if hex { text::from_hex(word).map_err(Failure::usage)? } else { word.as_bytes().to_vec() };
     text::value_of(bytes).map_err(Failure::usage)
 }

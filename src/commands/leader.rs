@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use clap::{Args, Subcommand};
 use drachma_protocol::ids::{GroupId, NodeId};
 use drachma_protocol::message::operator::{
     HandOverCall, HandOverDone, HandOverEnd, LeaderPhase, OperatorAnswer, OperatorCall,
@@ -12,6 +13,26 @@ use super::Context;
 use super::context::unexpected;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{self, Cell};
+
+/// `drachma leader`.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct LeaderArgs {
+    /// Nothing shows the leaders
+    #[command(subcommand)]
+    pub command: Option<LeaderCommand>,
+}
+
+/// `drachma leader move`.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum LeaderCommand {
+    /// Have a node lead a group: planned, without an election timeout; no request is lost
+    Move {
+        /// The group
+        group: GroupId,
+        /// The node that is to lead, one of the group's
+        node: NodeId,
+    },
+}
 
 /// Between two questions to a group that has no leader at the moment.
 const PAUSE: Duration = Duration::from_millis(10);

@@ -1,16 +1,29 @@
 //! What `--level` and `--session` do to a command.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use clap::Args;
 use drachma_client::{Answer, Level, LevelError, LevelRead, Leveled, ReadError, Session, Token, Transacted};
 use drachma_protocol::ledger::model::Transfer;
 use drachma_protocol::ledger::operations::{Operation, Transaction};
 
 use super::Context;
-use crate::cli::LevelArgs;
 use crate::exit::{Exit, Failure};
 use crate::output::{Cell, Format};
+
+/// How consistent a command is to be, and what it is to see.
+#[derive(Args, Clone, Debug, Default)]
+pub struct LevelArgs {
+    /// How consistent: linearizable (or quorum); all (every replica); session (ryw: sees what this session has done,
+    /// wherever it reads); any (eventual: a read from any replica; a write that a failover may lose) [default:
+    /// linearizable; with --session: session]
+    #[arg(long, value_name = "LEVEL")]
+    pub level: Option<Level>,
+    /// Keep in this file what the session has written and read; made if there is none
+    #[arg(long, value_name = "FILE")]
+    pub session: Option<PathBuf>,
+}
 
 /// The requests of one command, at its level.
 pub(super) struct Requests<'a> {
@@ -35,9 +48,9 @@ impl<'a> Requests<'a> {
     /// # Errors
     /// With exit status 2 if it is none, or of another cluster.
     pub(super) fn open(context: &'a Context, args: &'a LevelArgs) -> Result<Requests<'a>, Failure> {
-        let file = args.session.as_deref();
+        let file = args.session.as_deref().or(context.usual.session.as_deref());
         let usual = if file.is_some() { Level::Session } else { Level::Linearizable };
-        let level = args.level.unwrap_or(usual);
+        let level = args.level.or(context.usual.level).unwrap_or(usual);
         let session = match file {
             Some(file) => Some(resume(context, file)?),
             None => (level != Level::Linearizable).then(|| context.client.session()),

@@ -2,15 +2,72 @@
 
 use std::collections::BTreeMap;
 
+use clap::Args;
 use drachma_protocol::ids::{AccountId, GroupId, TxnId};
 use drachma_protocol::ledger::model::{BalancesAt, PendingTransfer, Posted, Sides};
 use drachma_protocol::ledger::operations::{LIST_LIMIT, List, ListOf, Listed, ListedRows};
 use drachma_protocol::time::LogTime;
 
 use super::{Context, balance};
-use crate::cli::{HistoryArgs, ListArgs, ListPage};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{self, Cell};
+
+/// `drachma transfer list`.
+#[derive(Args, Clone, Copy, Debug)]
+#[command(group = clap::ArgGroup::new("of").required(true))]
+pub struct ListArgs {
+    /// What was posted to this account
+    #[arg(long, group = "of")]
+    pub account: Option<AccountId>,
+    /// What was posted with this code
+    #[arg(long, group = "of")]
+    pub code: Option<u16>,
+    /// What was posted with these 128 bits of user data
+    #[arg(long, group = "of")]
+    pub user_data_128: Option<u128>,
+    /// What was posted with these 64 bits of user data
+    #[arg(long, group = "of")]
+    pub user_data_64: Option<u64>,
+    /// What was posted with these 32 bits of user data
+    #[arg(long, group = "of")]
+    pub user_data_32: Option<u32>,
+    /// The pending transfers of this account, ended or not
+    #[arg(long, group = "of")]
+    pub pending: Option<AccountId>,
+    /// Which page
+    #[command(flatten)]
+    pub page: ListPage,
+}
+
+/// A page of a list.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct ListPage {
+    /// The newest first
+    #[arg(long)]
+    pub newest: bool,
+    /// From this log time of the group on, in microseconds
+    #[arg(long, value_name = "US", default_value_t = 0)]
+    pub since: u64,
+    /// Up to before this log time of the group, in microseconds
+    #[arg(long, value_name = "US")]
+    pub until: Option<u64>,
+    /// Where to go on, as the page before says; for lists of one account
+    #[arg(long)]
+    pub from: Option<u64>,
+    /// At most so many rows
+    #[arg(long, default_value_t = 100)]
+    pub limit: u32,
+}
+
+/// `drachma account history`.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct HistoryArgs {
+    /// Which account
+    pub account: AccountId,
+    /// Which page
+    #[command(flatten)]
+    pub page: ListPage,
+}
 
 const POSTED: [&str; 11] = [
     "group",

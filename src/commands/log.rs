@@ -3,16 +3,35 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use drachma_protocol::ids::{GroupId, NodeId, Slot, TxnId};
+use clap::Args;
+use drachma_protocol::ids::{GroupId, NodeId, Slot, TransferId, TxnId};
 use drachma_protocol::ledger::model::{BATCH_LIMIT, Outcome as TransferOutcome};
 use drachma_protocol::message::operator::{LogPage, OperatorAnswer, OperatorCall, OutcomesCall, PageCall};
 
 use super::replay::{Event, LogRecord, Replay, Rest};
 use super::{Context, context::unexpected, text};
-use crate::cli::LogArgs;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{self, Cell, Format};
 use crate::target;
+
+/// `drachma log`.
+#[derive(Args, Clone, Debug)]
+pub struct LogArgs {
+    /// A node (n1), a group (g1), a list (n1,n2) or `all`
+    pub target: String,
+    /// From this slot of the log on
+    #[arg(long, value_name = "SLOT", default_value_t = 0)]
+    pub from: u64,
+    /// At most so many records of each replica
+    #[arg(long, value_name = "N")]
+    pub limit: Option<u64>,
+    /// Go on with what comes later, until interrupted
+    #[arg(long)]
+    pub follow: bool,
+    /// Only this transaction
+    #[arg(long, value_name = "ID")]
+    pub txn: Option<TransferId>,
+}
 
 const HEADERS: [&str; 11] =
     ["node", "group", "slot", "id", "first", "record", "account", "balance", "key", "value", "reason"];

@@ -1,14 +1,32 @@
 //! `drachma lookup`.
 
+use clap::Args;
 use drachma_client::Status;
-use drachma_protocol::ids::TxnId;
+use drachma_protocol::ids::{AccountId, TransferId, TxnId};
 use drachma_protocol::ledger::model::Outcome as Settled;
+use drachma_protocol::ledger::operations::Key;
 use drachma_protocol::placement::map::ShardMap;
 
-use super::{Context, transfer};
-use crate::cli::LookupArgs;
+use super::{Context, text, transfer};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{self, Cell};
+
+/// `drachma lookup`.
+#[derive(Args, Clone, Debug)]
+#[command(group = clap::ArgGroup::new("where").required(true))]
+pub struct LookupArgs {
+    /// The id of the transfer or transaction
+    pub id: TransferId,
+    /// The account that it comes from; of a transaction the first that it names
+    #[arg(long, value_name = "ACCOUNT", group = "where")]
+    pub at: Option<AccountId>,
+    /// The first key that the transaction names, if that comes before any account
+    #[arg(long, value_name = "KEY", value_parser = text::key, allow_hyphen_values = true, group = "where")]
+    pub key: Option<Key>,
+    /// Settle it for ever: if it has no outcome, it never will have one
+    #[arg(long)]
+    pub fence: bool,
+}
 
 /// Shows what became of a transfer or a transaction; with a fence, settles it.
 ///

@@ -31,4 +31,4 @@ pub mod txn;
 pub mod up;
 pub mod version;
 
-pub use context::{Context, ask, block_on, data_dir, settings};
+pub use context::{Context, ask, block_on, data_dir, settings, timeout};

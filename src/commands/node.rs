@@ -2,16 +2,32 @@
 
 use std::io::IsTerminal;
 
+use clap::Args;
 use drachma_actors::node::{self, NodeError};
+use drachma_protocol::ids::NodeId;
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 use tracing_subscriber::EnvFilter;
 
 use super::{data_dir, settings};
-use crate::cli::{Globals, NodeArgs};
+use crate::cli::Globals;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::local::data;
 use crate::output;
 use crate::settings::LogSettings;
+
+/// `drachma node`.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct NodeArgs {
+    /// Which node of the configuration
+    #[arg(long)]
+    pub id: NodeId,
+    /// Format its data directory instead: once, when the cluster is created
+    #[arg(long)]
+    pub format: bool,
+    /// End when this process, the parent, ends
+    #[arg(long, hide = true, value_name = "PROCESS")]
+    pub die_with_parent: Option<u32>,
+}
 
 /// Runs one node until it is asked to stop (SIGTERM, Ctrl-C), or formats its directory.
 ///

@@ -2,14 +2,22 @@
 
 use std::time::{Duration, Instant};
 
+use clap::Args;
 use drachma_protocol::ids::NodeId;
 
 use super::{block_on, data_dir, settings};
-use crate::cli::{Globals, TargetArgs};
+use crate::cli::Globals;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::local::{LocalCluster, LocalError};
 use crate::output::{self, Cell};
 use crate::target;
+
+/// A command with a target.
+#[derive(Args, Clone, Debug)]
+pub struct TargetArgs {
+    /// A node (n1), a group (g1), a list (n1,n2) or `all`
+    pub target: String,
+}
 
 /// How long a node may take to recover its log and serve.
 const READY: Duration = Duration::from_secs(60);

@@ -1,6 +1,6 @@
 //! `drachma sim --planted`: looks for bugs that are known to be there.
 
-use crate::cli::SimArgs;
+use super::sim::SimArgs;
 use crate::exit::Outcome;
 
 /// How many seeds a bug has to be found within.

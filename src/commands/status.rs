@@ -1,5 +1,6 @@
 //! `drachma status`.
 
+use clap::Args;
 use drachma_protocol::ids::{GroupId, NodeId};
 use drachma_protocol::message::operator::{
     LeaderPhase, LeaderStatus, Nothing, OperatorAnswer, OperatorCall, ReplicaStatus,
@@ -8,6 +9,14 @@ use drachma_protocol::message::operator::{
 use super::Context;
 use crate::exit::{Exit, Outcome};
 use crate::output::{self, Cell};
+
+/// `drachma status`.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct StatusArgs {
+    /// Show every role actor with the depth of its queue instead
+    #[arg(long)]
+    pub actors: bool,
+}
 
 const REPLICAS: [&str; 9] = ["group", "node", "state", "ballot", "length", "chosen", "applied", "waiting", "remark"];
 const ACTORS: [&str; 5] = ["node", "group", "role", "depth", "handled"];

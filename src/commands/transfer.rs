@@ -1,16 +1,107 @@
 //! `drachma transfer`, `transfer post` and `transfer void`; `transfer list` is in `lists`.
 
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
 use drachma_client::{Answer, Leveled, Status};
 use drachma_protocol::ids::{AccountId, TransferId};
 use drachma_protocol::ledger::model::Transfer;
 use drachma_protocol::ledger::operations::{Operation, Pend, PostPending, Transaction, VoidPending};
 use drachma_protocol::time::Span;
 
-use super::level::Requests;
+use super::level::{LevelArgs, Requests};
+use super::lists::ListArgs;
 use super::{Context, lists, txn};
-use crate::cli::{LevelArgs, PostArgs, TransferArgs, TransferCommand, VoidArgs};
+use crate::cli::duration;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{self, Cell};
+
+/// `drachma transfer`.
+#[derive(Args, Clone, Debug)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub struct TransferArgs {
+    /// Nothing makes a transfer
+    #[command(subcommand)]
+    pub command: Option<TransferCommand>,
+    /// The account that it comes from
+    #[arg(required = true)]
+    pub debit: Option<AccountId>,
+    /// The account that it goes to
+    #[arg(required = true)]
+    pub credit: Option<AccountId>,
+    /// How much
+    #[arg(required = true)]
+    pub amount: Option<u128>,
+    /// The transfer's id, 1 to 32 hexadecimal digits: sent again under the same id, it takes effect once
+    /// [default: a new one]
+    #[arg(long)]
+    pub id: Option<TransferId>,
+    /// The currency of both accounts
+    #[arg(long, default_value_t = 1)]
+    pub ledger: u32,
+    /// Your own classification
+    #[arg(long, default_value_t = 1)]
+    pub code: u16,
+    /// Only reserve the amount; `transfer post` or `transfer void` ends it
+    #[arg(long)]
+    pub pending: bool,
+    /// How long it may stay pending, such as `30s`; then it is voided by itself [default: for ever]
+    #[arg(long, value_parser = duration, requires = "pending")]
+    pub expires: Option<Duration>,
+    /// How consistent
+    #[command(flatten)]
+    pub at: LevelArgs,
+}
+
+/// What ends a pending transfer.
+#[derive(Clone, Debug, Subcommand)]
+pub enum TransferCommand {
+    /// Post a pending transfer, all of it or a part; the rest is released
+    Post(PostArgs),
+    /// Release a pending transfer
+    Void(VoidArgs),
+    /// List what was posted to an account, with a code or with user data, or what is pending at an account
+    List(ListArgs),
+}
+
+/// `drachma transfer post`.
+#[derive(Args, Clone, Debug)]
+pub struct PostArgs {
+    /// The pending transfer's id
+    pub pending: TransferId,
+    /// The account that it comes from
+    pub debit: AccountId,
+    /// The account that it goes to
+    pub credit: AccountId,
+    /// How much of it [default: all]
+    #[arg(long)]
+    pub amount: Option<u128>,
+    /// The id of the posting, 1 to 32 hexadecimal digits: sent again under the same id, it takes effect once
+    /// [default: a new one]
+    #[arg(long)]
+    pub id: Option<TransferId>,
+    /// How consistent
+    #[command(flatten)]
+    pub at: LevelArgs,
+}
+
+/// `drachma transfer void`.
+#[derive(Args, Clone, Debug)]
+pub struct VoidArgs {
+    /// The pending transfer's id
+    pub pending: TransferId,
+    /// The account that it comes from
+    pub debit: AccountId,
+    /// The account that it goes to
+    pub credit: AccountId,
+    /// The id of the voiding, 1 to 32 hexadecimal digits: sent again under the same id, it takes effect once
+    /// [default: a new one]
+    #[arg(long)]
+    pub id: Option<TransferId>,
+    /// How consistent
+    #[command(flatten)]
+    pub at: LevelArgs,
+}
 
 const HEADERS: [&str; 5] = ["id", "outcome", "reason", "replayed", "attempts"];
 

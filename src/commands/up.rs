@@ -3,15 +3,27 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use clap::Args;
 use drachma_protocol::ids::{GroupId, NodeId};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{block_on, data_dir, settings};
-use crate::cli::{Globals, UpArgs};
+use crate::cli::Globals;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::local::{LocalCluster, LocalOptions, data};
 use crate::output::{self, Cell, Format};
 use crate::settings::Settings;
+
+/// `drachma up`.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct UpArgs {
+    /// Leave the nodes running and return when they are ready
+    #[arg(long)]
+    pub detach: bool,
+    /// Remove all old data first
+    #[arg(long)]
+    pub fresh: bool,
+}
 
 /// How long the nodes may take to recover their logs, and the groups to find leaders.
 const READY: Duration = Duration::from_secs(60);

@@ -8,6 +8,7 @@ use drachma_protocol::ids::{GroupId, NodeId};
 use drachma_protocol::quorum::Quorum;
 
 use super::plan::Plan;
+use crate::cli::Globals;
 use crate::exit::Failure;
 use crate::local::{LocalCluster, LocalOptions, data};
 use crate::settings::Settings;
@@ -76,18 +77,13 @@ impl Cluster {
         &self.settings
     }
 
-    /// How commands find this cluster, as arguments.
-    pub(super) fn arguments(&self, plan: &Plan) -> Vec<String> {
-        let mut arguments = Vec::new();
+    /// How commands find this cluster.
+    pub(super) fn globals(&self, plan: &Plan) -> Globals {
         let config = match &self.local {
             Some(local) if plan.embedded => Some(local.data().join("cluster.toml")),
             _ => plan.globals.config.clone(),
         };
-        if let Some(config) = config {
-            arguments.extend(["--config".to_owned(), config.display().to_string()]);
-        }
-        arguments.extend(["--endpoints".to_owned(), self.endpoints.join(",")]);
-        arguments
+        Globals { config, endpoints: self.endpoints.clone(), ..Globals::default() }
     }
 
     /// A new client, whose requests have no deadline of their own. Formatting forgets sessions, so each fresh cluster

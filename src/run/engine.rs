@@ -141,8 +141,8 @@ impl<'a> Engine<'a> {
         let sets = plan.scenario.sets();
         for (position, set) in sets.iter().enumerate() {
             if plan.step && position > 0 {
-                let arguments = self.cluster.arguments(plan);
-                self.stepper.wait(sets[position - 1].number, set.number, &arguments).await;
+                let (globals, settings) = (self.cluster.globals(plan), self.cluster.settings());
+                self.stepper.wait((sets[position - 1].number, set.number), globals, settings).await;
             }
             if plan.isolate {
                 if position > 0 {

@@ -3,6 +3,7 @@
 //! [`plan`] checks everything that can be checked before anything is started; [`cluster`] has the nodes; [`engine`]
 //! sends the rows; [`settle`] brings all nodes back, makes open transfers final and audits; [`report`] prints.
 
+mod args;
 mod cluster;
 mod engine;
 mod expect;
@@ -14,7 +15,9 @@ mod summary;
 
 use std::process::ExitCode;
 
-use crate::cli::{Globals, RunArgs};
+pub use args::{Deadline, RunArgs};
+
+use crate::cli::Globals;
 use crate::exit::{self, Failure};
 use plan::Plan;
 

@@ -8,8 +8,9 @@ use drachma_protocol::ids::{NodeId, TransferId, TxnId};
 use drachma_protocol::ledger::model::Transfer;
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::args::RunArgs;
 use super::expect::Expectation;
-use crate::cli::{Globals, RunArgs};
+use crate::cli::Globals;
 use crate::exit::Failure;
 use crate::output::Format;
 use crate::scenario::{Action, Scenario};
@@ -147,7 +148,7 @@ fn read(files: &[PathBuf]) -> Result<Scenario, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::Deadline;
+    use crate::run::Deadline;
 
     fn args() -> RunArgs {
         RunArgs {

@@ -1,98 +1,59 @@
-//! Waiting for a key between sets, and commands there.
+//! Waiting for a person between sets, and commands there: those of the shell that ask the cluster.
 
-use std::io::BufRead;
-use std::process::Stdio;
+use rustix::process::{Signal, getpid, kill_process};
 
-use tokio::process::Command;
-use tokio::sync::mpsc;
+use crate::cli::{Globals, grammar};
+use crate::settings::Settings;
+use crate::shell::{Dispatcher, LINE_LIMIT, Line, Lines, Names, Said, split};
 
-/// What may be asked between two sets. The commands are the command line's own.
-const COMMANDS: [&str; 6] = ["db", "status", "leader", "balance", "log", "performance"];
-const HELP: &str = "Enter or `next` goes on; db, status, leader, balance ID, log TARGET, performance show the cluster";
+const PROMPT: &str = "step> ";
+const HELP: &str =
+    "Enter or `next` goes on; what asks the cluster is possible here (db, status, balance ID...), see `help`";
 
 /// Reads lines from standard input. Its end means that nobody waits any more.
 #[derive(Default)]
 pub(super) struct Stepper {
-    lines: Option<mpsc::Receiver<String>>,
+    lines: Option<Lines>,
 }
 
 impl Stepper {
     /// Waits between two sets. What commands print goes to standard error: standard output has the rows.
-    pub(super) async fn wait(&mut self, last: u64, next: u64, arguments: &[String]) {
+    pub(super) async fn wait(&mut self, (last, next): (u64, u64), globals: Globals, settings: &Settings) {
         eprintln!("set {last} is done, set {next} is next. {HELP}");
+        let grammar = grammar(&own(), true);
+        let mut dispatcher = Dispatcher::aside(grammar.clone(), globals);
+        let lines = self.lines.get_or_insert_with(|| Lines::open(grammar, Names::from(settings)));
         loop {
-            let Some(line) = self.line().await else { return };
-            match read(&line) {
-                Word::Next => return,
-                Word::Command(words) => carry_out(&words, arguments).await,
-                Word::Unknown => eprintln!("{HELP}"),
+            let text = match lines.next(PROMPT).await {
+                Ok(Line::Text(text)) => text,
+                Ok(Line::End) | Err(_) => return,
+                Ok(Line::Interrupted) => return interrupt().await,
+                Ok(Line::TooLong | Line::NotText) => {
+                    eprintln!("error: a line is text of at most {LINE_LIMIT} bytes");
+                    continue;
+                }
+            };
+            match split(&text) {
+                Ok(words) if words.is_empty() => return,
+                Ok(words) => match dispatcher.carry_out(&words).await {
+                    Ok(Said::Own) => return,
+                    Ok(_) => {}
+                    Err(failure) => drop(failure.report()),
+                },
+                Err(message) => eprintln!("error: {message}"),
             }
         }
     }
-
-    async fn line(&mut self) -> Option<String> {
-        self.lines.get_or_insert_with(listen).recv().await
-    }
 }
 
-/// A thread of its own reads: a read from a terminal cannot be called off.
-fn listen() -> mpsc::Receiver<String> {
-    let (sender, receiver) = mpsc::channel(1);
-    std::thread::spawn(move || {
-        for line in std::io::stdin().lock().lines() {
-            let Ok(line) = line else { return };
-            if sender.blocking_send(line).is_err() {
-                return;
-            }
-        }
-    });
-    receiver
+/// The words that are known here only.
+fn own() -> [clap::Command; 1] {
+    [clap::Command::new("next").about("Go on with the next set, as an empty line does")]
 }
 
-#[derive(Debug, Eq, PartialEq)]
-enum Word {
-    Next,
-    Command(Vec<String>),
-    Unknown,
-}
-
-fn read(line: &str) -> Word {
-    let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
-    match words.first().map(String::as_str) {
-        None | Some("next") => Word::Next,
-        Some(word) if COMMANDS.contains(&word) => Word::Command(words),
-        Some(_) => Word::Unknown,
-    }
-}
-
-/// Runs a command of this executable on the run's cluster.
-async fn carry_out(words: &[String], arguments: &[String]) {
-    let started = std::env::current_exe().and_then(|executable| {
-        Command::new(executable)
-            .args(arguments)
-            .args(words)
-            .stdin(Stdio::null())
-            .stdout(Stdio::from(std::io::stderr()))
-            .kill_on_drop(true)
-            .spawn()
-    });
-    let ended = match started {
-        Ok(mut child) => child.wait().await.map(drop),
-        Err(error) => Err(error),
-    };
-    if let Err(error) = ended {
-        eprintln!("cannot run `{}`: {error}", words.join(" "));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_are_told_apart() {
-        assert_eq!((read(""), read(" next ")), (Word::Next, Word::Next));
-        assert_eq!(read("balance  7"), Word::Command(vec!["balance".to_owned(), "7".to_owned()]));
-        assert_eq!((read("down"), read("help")), (Word::Unknown, Word::Unknown));
+/// While a line is edited Ctrl-C is a key: it means here what it means elsewhere in a run.
+async fn interrupt() {
+    if kill_process(getpid(), Signal::INT).is_ok() {
+        std::future::pending::<()>().await;
     }
 }

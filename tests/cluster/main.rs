@@ -18,4 +18,5 @@ mod paused;
 mod planted;
 mod reads;
 mod restarts;
+mod shell;
 mod snapshots;

@@ -109,7 +109,7 @@ fn judge(world: &mut World, shape: &Shape, text: &str) {
     let history = recorded::read(text, &shape.map).unwrap();
     let groups: BTreeMap<GroupId, Vec<ReplicaView>> =
         world.groups().into_iter().map(|group| (group, vec![view(world, group)])).collect();
-    let verdict = |history: &History| Keys.at_end(&End { shape, history, groups: &groups, stuck: None });
+    let verdict = |history: &History| Keys.at_end(&End::new(shape, history, &groups, None));
     println!("{} transactions and {} queries were recorded", history.transactions.len(), history.queries.len());
     assert_eq!(verdict(&history), Ok(()));
     // It would have been found: a read that began when all was over, and saw what the first one saw.

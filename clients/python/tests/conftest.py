@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
 import drachma
-from drachma import messages as m
+from drachma import model as o
 
+R = TypeVar("R")
 ROOT = Path(__file__).resolve().parents[3]
 
 
@@ -120,9 +123,39 @@ def nine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealCluster]:
     yield from started(tmp_path_factory.mktemp("nine"), 3, 3, "python-nine")
 
 
+# For everything that must happen sooner or later.
+PATIENCE = 60.0
+
+
+class Grown(list[R]):
+    """A list of what has happened, which tells when there is more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._more = asyncio.Event()
+
+    def extend(self, more: Iterable[R]) -> None:
+        super().extend(more)
+        self._more.set()
+
+    def append(self, one: R) -> None:
+        self.extend([one])
+
+    async def by(self, count: int) -> None:
+        """Waits until so many more have happened."""
+        wanted = len(self) + count
+
+        async def enough() -> None:
+            while len(self) < wanted:
+                self._more.clear()
+                await self._more.wait()
+
+        await asyncio.wait_for(enough(), PATIENCE)
+
+
 async def needs_keys(client: drachma.Client) -> None:
     """Skips the test if the binary is older than transactions, keys and queries."""
     try:
-        await client.query([m.Get(b"probe")])
+        await client.query([o.Get(b"probe")])
     except drachma.InvalidRequest as error:
         pytest.skip(f"this binary has no keys and transactions yet: {error}")

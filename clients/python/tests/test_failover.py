@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 import drachma
-from conftest import RealCluster, needs_keys, started
+from conftest import Grown, RealCluster, needs_keys, started
 from drachma import Get, Put, Transfer, new_id
 
 
@@ -27,7 +27,7 @@ async def test_a_leader_is_killed_while_transfers_go_on(fragile: RealCluster) ->
         before = {account: await client.balance(account) for account in sources + sinks}
         stop = asyncio.Event()
         sent: list[Transfer] = []
-        results: list[drachma.Result] = []
+        results: Grown[drachma.Result] = Grown()
 
         async def work(source: int) -> None:
             while not stop.is_set():
@@ -38,12 +38,12 @@ async def test_a_leader_is_killed_while_transfers_go_on(fragile: RealCluster) ->
         workers = [asyncio.create_task(work(source)) for source in sources]
         loop = asyncio.get_running_loop()
         for group in ("g1", "g2"):
-            await asyncio.sleep(0.4)
+            await results.by(50)
             leader = await loop.run_in_executor(None, fragile.leader, group)
             await loop.run_in_executor(None, fragile.kill, leader)
-            await asyncio.sleep(0.6)
+            await results.by(50)
             await loop.run_in_executor(None, fragile.start, leader)
-        await asyncio.sleep(0.3)
+        await results.by(50)
         stop.set()
         await asyncio.gather(*workers)
 
@@ -83,7 +83,7 @@ async def test_a_group_without_a_majority_is_unavailable(fragile: RealCluster) -
                 await asyncio.get_running_loop().run_in_executor(None, fragile.start, node)
         # What was not final is settled by asking again under the same id.
         assert (await client.transfer(6001, 6002, 1, id=identity)).committed
-        assert await client.fence(across, 1001) in (drachma.Outcome.COMMITTED, drachma.Outcome.FENCED)
+        assert await client.fence(across, 1001) in (drachma.Verdict.COMMITTED, drachma.Reason.FENCED)
 
 
 async def test_keys_survive_a_leader(fragile: RealCluster) -> None:
@@ -91,7 +91,7 @@ async def test_keys_survive_a_leader(fragile: RealCluster) -> None:
         await needs_keys(client)
         keys = spread(client)
         stop = asyncio.Event()
-        seen: list[set[bytes | None]] = []
+        seen: Grown[set[bytes | None]] = Grown()
 
         async def write(name: int) -> None:
             number = 0
@@ -108,7 +108,8 @@ async def test_keys_survive_a_leader(fragile: RealCluster) -> None:
         loop = asyncio.get_running_loop()
         leader = await loop.run_in_executor(None, fragile.leader, "g2")
         await loop.run_in_executor(None, fragile.kill, leader)
-        await asyncio.sleep(1)
+        # What was under way may have been answered before; what comes now is of another leader.
+        await seen.by(20)
         await loop.run_in_executor(None, fragile.start, leader)
         stop.set()
         await asyncio.gather(*tasks)

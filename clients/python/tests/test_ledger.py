@@ -8,7 +8,7 @@ import pytest
 
 import drachma
 from conftest import RealCluster
-from drachma import CreateResult, NewAccount, Outcome, Reason, Rejected, Transfer, new_id
+from drachma import CreateResult, NewAccount, Reason, Rejected, Transfer, Verdict, new_id
 
 
 async def test_transfers_within_and_across_groups(nine: RealCluster) -> None:
@@ -68,10 +68,10 @@ async def test_lookup_and_fence(nine: RealCluster) -> None:
     async with await drachma.connect(nine.endpoints) as client:
         done, never = new_id(), new_id()
         await client.transfer(41, 3041, 1, id=done)
-        assert await client.fence(done, 41) is Outcome.COMMITTED
-        assert await client.lookup(done, 41) is Outcome.COMMITTED
+        assert await client.fence(done, 41) is Verdict.COMMITTED
+        assert await client.lookup(done, 41) is Verdict.COMMITTED
         assert await client.lookup(never, 41) is None
-        assert await client.fence(never, 41) is Outcome.FENCED
+        assert await client.fence(never, 41) is Reason.FENCED
         with pytest.raises(Rejected) as caught:
             await client.transfer(41, 3041, 1, id=never)
         assert caught.value.reason is Reason.FENCED

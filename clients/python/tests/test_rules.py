@@ -12,10 +12,12 @@ import pytest
 import drachma
 from drachma import Get, Got, Put, Reason, Transfer, new_id
 from drachma import messages as m
+from drachma import model as o
 from drachma.codec import decode, encode
 from drachma.connection import read_frame
 from drachma.frames import LARGEST, Kind, encode_frame
-from drachma.messages import Refused, TransferResult, Why
+from drachma.messages import Refused, Why
+from drachma.model import NotYet, TransferResult, Verdict
 from drachma.store import Condition, Operation
 
 CLUSTER = 77
@@ -190,10 +192,10 @@ async def test_no_quorum_is_unavailable_and_silence_unknown() -> None:
     async with nodes(lambda *_: SILENCE, 0.3) as (client, _):
         with pytest.raises(drachma.Unknown):
             await client.read(1)
-    async with nodes(lambda *_: transferred((0, TransferResult.UNAVAILABLE)), 0.3) as (client, _):
+    async with nodes(lambda *_: transferred((0, NotYet.UNAVAILABLE)), 0.3) as (client, _):
         with pytest.raises(drachma.Unavailable):
             await client.transfer(1, 100, 1)
-    async with nodes(lambda *_: transferred((0, TransferResult.UNKNOWN)), 0.3) as (client, _):
+    async with nodes(lambda *_: transferred((0, NotYet.UNKNOWN)), 0.3) as (client, _):
         with pytest.raises(drachma.Unknown):
             await client.transfer(1, 100, 1)
 
@@ -229,15 +231,15 @@ async def test_a_goodbye_to_one_request_is_none_to_the_others() -> None:
 
 
 async def test_items_that_are_not_final_go_again_alone() -> None:
-    bodies: list[tuple[m.Transfer, ...]] = []
+    bodies: list[tuple[o.Transfer, ...]] = []
     sequences: list[int] = []
 
     def script(_node: int, _group: int, call: Any) -> Any:
-        bodies.append(decode(tuple[m.Transfer, ...], call.body))
+        bodies.append(decode(tuple[o.Transfer, ...], call.body))
         sequences.append(call.sequence)
         if len(bodies) > 1:
-            return transferred((0, TransferResult.EXCEEDS_CREDITS))
-        return transferred((1, TransferResult.RETRY), (3, TransferResult.SAME_ACCOUNT), (2, TransferResult.UNKNOWN))
+            return transferred((0, Reason.EXCEEDS_CREDITS))
+        return transferred((1, NotYet.RETRY), (3, Reason.SAME_ACCOUNT), (2, NotYet.UNKNOWN))
 
     async with nodes(script) as (client, _):
         transfers = [Transfer(new_id(), 1, 2, 1) for _ in range(4)]
@@ -259,7 +261,7 @@ async def test_any_number_of_tries() -> None:
     def script(_node: int, _group: int, _call: Any) -> Any:
         nonlocal asked
         asked += 1
-        return transferred() if asked > 1_500 else transferred((0, TransferResult.RETRY))
+        return transferred() if asked > 1_500 else transferred((0, NotYet.RETRY))
 
     async with nodes(script) as (client, _):
         longest, drachma.cluster.LONGEST_PAUSE = drachma.cluster.LONGEST_PAUSE, 0.0
@@ -316,7 +318,7 @@ async def test_a_snapshot_that_does_not_settle_is_read_under_locks(doubtful: boo
         count += 1
         if isinstance(call, m.QueryCall):
             return m.QueryDone(5, None if doubtful else (m.Found(Got(b"v"), count),))
-        return m.TransactionDone(TransferResult.COMMITTED, False, (Got(b"l"), Got(b"r")))
+        return m.TransactionDone(Verdict.COMMITTED, False, (Got(b"l"), Got(b"r")))
 
     async with nodes(script) as (client, fake):
         left, right = keys(client)
@@ -324,14 +326,14 @@ async def test_a_snapshot_that_does_not_settle_is_read_under_locks(doubtful: boo
         _, group, last = fake.asked[-1]
         assert last.kind is m.CommandKind.TRANSACT_OVER
         assert group == client.map.group_of_key(right)
-        transaction: m.Transaction = decode(m.Transaction, last.body)
+        transaction: o.Transaction = decode(o.Transaction, last.body)
         assert transaction.operations == (Get(right), Get(left))
         assert [type(call).__name__ for _, _, call in fake.asked].count("QueryCall") == (4 if doubtful else 8)
 
 
 async def test_where_a_transaction_goes() -> None:
     def script(_node: int, _group: int, _call: Any) -> Any:
-        return m.TransactionDone(TransferResult.COMMITTED, True, None)
+        return m.TransactionDone(Verdict.COMMITTED, True, None)
 
     async with nodes(script) as (client, fake):
         left, right = keys(client)
@@ -339,7 +341,7 @@ async def test_where_a_transaction_goes() -> None:
             ([], [Put(left, b"")], 1, m.CommandKind.TRANSACTION),
             ([], [Put(right, b""), Transfer(0, 100, 500, 1)], 2, m.CommandKind.TRANSACTION),
             ([], [Put(right, b""), Put(left, b"")], 2, m.CommandKind.TRANSACT_OVER),
-            ([m.AtLeast(100, m.Balance.of(0))], [Put(left, b"")], 2, m.CommandKind.TRANSACT_OVER),
+            ([o.AtLeast(100, o.Balance.of(0))], [Put(left, b"")], 2, m.CommandKind.TRANSACT_OVER),
             ([], [Transfer(0, 100, 1, 1)], 2, m.CommandKind.TRANSACT_OVER),
         ]
         for conditions, operations, group, kind in cases:
@@ -349,7 +351,7 @@ async def test_where_a_transaction_goes() -> None:
             _, asked, call = fake.asked[-1]
             assert (asked, call.kind, call.count, call.session) == (group, kind, 1, None)
         assert await client.append(left, b"x") is None
-        assert drachma.first_account(client.map, [], [m.Swap(right, left)]) == (1 << 128) - 2
+        assert drachma.first_account(client.map, [], [o.Swap(right, left)]) == (1 << 128) - 2
 
 
 async def test_without_a_deadline_ten_seconds_are_said() -> None:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 import drachma
-from conftest import RealCluster, needs_keys
+from conftest import Grown, RealCluster, needs_keys
 from drachma import (
     Add,
     Added,
@@ -23,7 +23,6 @@ from drachma import (
     IsNot,
     Length,
     Nothing,
-    Outcome,
     Put,
     Read,
     Reason,
@@ -33,6 +32,7 @@ from drachma import (
     Swap,
     Swapped,
     Transfer,
+    Verdict,
     first_account,
     new_id,
 )
@@ -156,10 +156,10 @@ async def test_a_transaction_is_executed_once_and_settled_under_its_first_accoun
     assert again.replayed
     assert again.replies in (None, first.replies)
     account = first_account(client.map, [], operations)
-    assert await client.lookup(identity, account) is Outcome.COMMITTED
-    assert await client.fence(identity, account) is Outcome.COMMITTED
+    assert await client.lookup(identity, account) is Verdict.COMMITTED
+    assert await client.fence(identity, account) is Verdict.COMMITTED
     never = new_id()
-    assert await client.fence(never, account) is Outcome.FENCED
+    assert await client.fence(never, account) is Reason.FENCED
     with pytest.raises(Rejected) as caught:
         await client.transact([], operations, id=never)
     assert caught.value.reason is Reason.FENCED
@@ -203,7 +203,7 @@ async def test_a_mixture_is_never_seen(client: drachma.Client) -> None:
     keys = [key + b"/mixture" for key in spread(client)]
     await client.mput(dict.fromkeys(keys, b"0"))
     stop = asyncio.Event()
-    seen: list[int] = []
+    seen: Grown[int] = Grown()
 
     async def write(name: int) -> None:
         number = 0
@@ -216,7 +216,7 @@ async def test_a_mixture_is_never_seen(client: drachma.Client) -> None:
             seen.append(len(set((await client.mget(keys)).values())))
 
     tasks = [asyncio.create_task(one) for one in (write(1), write(2), look(), look())]
-    await asyncio.sleep(1.5)
+    await seen.by(300)
     stop.set()
     await asyncio.gather(*tasks)
     assert seen

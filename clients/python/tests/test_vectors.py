@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from drachma import codec, messages
+from drachma import codec, messages, model, operators
 from drachma.codec import MalformedError, decode, encode, form
 from drachma.frames import Kind, decode_frame, encode_frame
 from drachma.routing import Routes
@@ -18,7 +18,7 @@ VECTORS: dict[str, Any] = json.loads(
 )
 
 # Names on the page that are other names here.
-RENAMED = {"Nothing": messages.Nothing, "Rows": messages.Rows, "Operator": messages.OperatorCall}
+RENAMED = {"Operator": operators.OperatorCall}
 BASIC = {
     "u8": codec.U8,
     "u16": codec.U16,
@@ -47,7 +47,8 @@ def kind_of(name: str) -> Any:
         return tuple.__class_getitem__((kind_of(name[1:-1]), ...))
     if name in BASIC:
         return BASIC[name]
-    return RENAMED.get(name) or getattr(messages, name)
+    places = (place for place in (model, messages) if hasattr(place, name))
+    return RENAMED.get(name) or getattr(next(places), name)
 
 
 def plain(value: Any) -> Any:
@@ -149,36 +150,54 @@ def test_what_does_not_fit_its_type_is_not_encoded() -> None:
         (bool, 1),
         (bytes, "a"),
         (str, b"a"),
-        (messages.Condition, messages.Get(b"a")),
-        (messages.Put, messages.Append(b"a", b"b")),
+        (model.Condition, model.Get(b"a")),
+        (model.Put, model.Append(b"a", b"b")),
     ):
         with pytest.raises(MalformedError):
             encode(kind, value)
 
 
+def test_cases_with_equal_fields_are_told_apart() -> None:
+    pairs: list[tuple[object, object]] = [
+        (model.Put(b"k", b"v"), model.Append(b"k", b"v")),
+        (model.Is(b"k", None), model.IsNot(b"k", None)),
+        (model.AtLeast(1, model.Balance.of(2)), model.AtMost(1, model.Balance.of(2))),
+        (model.Close(1), model.Open(1)),
+    ]
+    assert all(one != other for one, other in pairs)
+    assert encode(model.Condition, model.Is(b"k", None)) != encode(model.Condition, model.IsNot(b"k", None))
+
+
 def test_values_of_transactions_come_back() -> None:
-    transfer = messages.Transfer(0, 1, 2, 3)
-    transaction = messages.Transaction(
+    transfer = model.Transfer(0, 1, 2, 3)
+    transaction = model.Transaction(
         1 << 127,
         (
-            messages.Is(b"a/1", None),
-            messages.IsNot(b"a/1", b""),
-            messages.AtLeast(1, messages.Balance.of(-5)),
-            messages.AtMost(1, messages.Balance.of(5)),
+            model.Is(b"a/1", None),
+            model.IsNot(b"a/1", b""),
+            model.AtLeast(1, model.Balance.of(-5)),
+            model.AtMost(1, model.Balance.of(5)),
         ),
         (
             transfer,
-            messages.Put(b"k", b"v"),
-            messages.Delete(b"k"),
-            messages.Append(b"k", b"v"),
-            messages.Add(b"k", -(1 << 63)),
-            messages.Swap(b"k", b"l"),
-            messages.Get(b"k"),
-            messages.Scan(b"p/a", b"p/b", 10),
-            messages.Read(7),
+            model.Put(b"k", b"v"),
+            model.Delete(b"k"),
+            model.Append(b"k", b"v"),
+            model.Add(b"k", -(1 << 63)),
+            model.Swap(b"k", b"l"),
+            model.Get(b"k"),
+            model.Scan(b"p/a", b"p/b", 10),
+            model.Read(7),
+            model.Pend(transfer, 60_000_000),
+            model.Post(1, 2, 3, 4, 5),
+            model.Post(1, 2, 3, 4),
+            model.Void(1, 2, 3, 4),
+            model.Close(5),
+            model.Open(6),
+            model.List(model.OfUserData128(1 << 127), True, 1, 2, 3, 4),
         ),
     )
-    data = encode(messages.Transaction, transaction)
-    assert decode(messages.Transaction, data) == transaction
+    data = encode(model.Transaction, transaction)
+    assert decode(model.Transaction, data) == transaction
     with pytest.raises(MalformedError):
-        decode(messages.Transaction, data + b"\x00")
+        decode(model.Transaction, data + b"\x00")

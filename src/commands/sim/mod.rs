@@ -5,10 +5,11 @@ mod watch;
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use clap::Args;
 use drachma_sim::checkers::Class;
 use drachma_sim::failover;
 use drachma_sim::plan::Plan;
@@ -18,11 +19,73 @@ use drachma_sim::shrink::Limits;
 use drachma_sim::trace::Keep;
 use drachma_sim::world::Outcome as Run;
 
-use crate::cli::SimArgs;
+use crate::cli::duration;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{self, Format};
 use report::Totals;
 use watch::Watch;
+
+/// `drachma sim`.
+#[derive(Args, Clone, Debug)]
+#[command(
+    after_help = "Exit status: 0 nothing found; 1 a promise of safety was broken; 4 a cluster did not come to rest; \
+                        5 a role's own assertion failed; of several the first of 1, 5, 4; 2 wrong usage; 130 interrupted."
+)]
+pub struct SimArgs {
+    /// Run this seed, and tell what happened if it fails
+    #[arg(long, value_name = "SEED")]
+    pub seed: Option<u64>,
+    /// Run so many seeds [default: 100]
+    #[arg(long, value_name = "COUNT", conflicts_with = "seed")]
+    pub seeds: Option<u64>,
+    /// The first of the seeds
+    #[arg(long, value_name = "SEED", default_value_t = 0, conflicts_with = "seed")]
+    pub from: u64,
+    /// How many threads hunt [default: one for each core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+    /// Write the whole trace of the seed to this file
+    #[arg(long, value_name = "FILE", requires = "seed")]
+    pub trace: Option<PathBuf>,
+    /// How large the file may be, such as `500KiB` or `1GiB`; of a longer trace the last part is kept
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = size)]
+    pub trace_limit: usize,
+    /// How many lines of its trace a failure is told with [default: 60]; with `--seed`, a success, too
+    #[arg(long, value_name = "N")]
+    pub lines: Option<usize>,
+    /// Run the seeds otherwise than they draw, such as `clients=1,operations=5,kinds=kill+pause,faults=2,safety=1.2s`
+    #[arg(long, value_name = "SPEC", default_value = "", hide_default_value = true, long_help = with_help())]
+    pub with: drachma_sim::plan::Overrides,
+    /// Do not look for a smaller run that fails the same (a seed that is run with `--with` is left as it is anyway)
+    #[arg(long)]
+    pub no_shrink: bool,
+    /// How long to look for a smaller run
+    #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = duration)]
+    pub shrink_for: Duration,
+    /// Measure instead how long a group is silent that loses its leader: so many times
+    #[arg(long, value_name = "COUNT", conflicts_with_all = ["seed", "seeds", "with", "trace"])]
+    pub failovers: Option<u64>,
+    /// Plant known bugs, these or all, one at a time, and see that each is found (in a build that has them)
+    #[arg(long, value_name = "NAME", num_args = 0.., conflicts_with = "seed")]
+    pub planted: Option<Vec<String>>,
+}
+
+fn with_help() -> String {
+    format!("Run the seeds otherwise than they draw. A list of: {}", drachma_sim::plan::Overrides::HELP)
+}
+
+/// Reads a size such as `64MiB` or `1000`.
+///
+/// # Errors
+/// What is allowed.
+fn size(text: &str) -> Result<usize, String> {
+    let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("", 1)];
+    let parsed = units.iter().find_map(|(unit, factor)| {
+        let number: usize = text.strip_suffix(unit)?.parse().ok()?;
+        number.checked_mul(*factor)
+    });
+    parsed.ok_or_else(|| "it is not a size such as 1000, 500KiB, 64MiB or 1GiB".to_owned())
+}
 
 /// Seeds of a hunt that does not say how many.
 const SEEDS: u64 = 100;

@@ -40,11 +40,20 @@ pub fn read(path: &Path) -> Result<Vec<Transaction>, String> {
 /// # Errors
 /// As [`read`].
 pub fn toml(text: &str) -> Result<Transaction, String> {
-    let raw: Raw = toml::from_str(text).map_err(|error| {
-        let at = error.span().map_or(String::new(), |span| place(text, span.start));
-        format!("{at}: {}", error.message())
-    })?;
-    raw.transaction().map_err(|fault| format!(": {fault}"))
+    placed(text).map_err(|(at, message)| match at {
+        Some((line, column)) => format!(":{line}:{column}: {message}"),
+        None => format!(": {message}"),
+    })
+}
+
+/// One transaction in TOML.
+///
+/// # Errors
+/// What is wrong, and at which line and column, if not with the whole.
+pub(crate) fn placed(text: &str) -> Result<Transaction, (Option<(usize, usize)>, String)> {
+    let raw: Raw = toml::from_str(text)
+        .map_err(|error| (error.span().map(|span| place(text, span.start)), error.message().to_owned()))?;
+    raw.transaction().map_err(|fault| (None, fault))
 }
 
 /// One transaction in each line of JSON that is not blank.
@@ -69,12 +78,12 @@ fn json<T: DeserializeOwned>(line: &str) -> Result<T, (usize, String)> {
     })
 }
 
-/// `:LINE:COLUMN`
-fn place(text: &str, offset: usize) -> String {
+/// Line and column, from 1 on.
+fn place(text: &str, offset: usize) -> (usize, usize) {
     let before = text.get(..offset).unwrap_or(text);
     let line = before.matches('\n').count() + 1;
     let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-    format!(":{line}:{column}")
+    (line, column)
 }
 
 /// A transaction as it is written.

@@ -2,16 +2,32 @@
 
 pub mod file;
 
+use std::path::PathBuf;
+
+use clap::Args;
 use drachma_client::{Leveled, Status, Transacted};
 use drachma_protocol::ids::TransferId;
 use drachma_protocol::ledger::operations::{Key, Operation, Reply, Subject, Transaction, Value};
 
-use super::level::Requests;
+use super::level::{LevelArgs, Requests};
 use super::transfer::words;
 use super::{Context, text};
-use crate::cli::TxnArgs;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{self, Cell, Format};
+
+/// `drachma txn`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct TxnArgs {
+    /// A transaction in TOML (.txn, .toml), or one a line in JSON (.jsonl, .json)
+    #[arg(required = true)]
+    pub file: Option<PathBuf>,
+    /// The transaction's id, instead of the file's [default: a new one, if the file has none]
+    #[arg(long)]
+    pub id: Option<TransferId>,
+    /// How consistent
+    #[command(flatten)]
+    pub at: LevelArgs,
+}
 
 const REPLIES: [&str; 8] = ["id", "operation", "does", "key", "account", "value", "balance", "next"];
 
@@ -21,16 +37,27 @@ const REPLIES: [&str; 8] = ["id", "operation", "does", "key", "account", "value"
 /// With exit status 2 if the file cannot be read or used; nothing is carried out then. The exit status is 3 if the
 /// outcome of some transaction is not known, else 1 if one was rejected.
 pub async fn txn(context: &Context, args: &TxnArgs) -> Outcome {
-    let mut transactions = file::read(&args.file).map_err(Failure::usage)?;
+    // Without one a shell takes the lines of the transaction itself.
+    let file = args.file.as_deref().ok_or_else(|| Failure::usage("`txn` takes a file"))?;
+    let mut transactions = file::read(file).map_err(Failure::usage)?;
     match (args.id, &mut transactions[..]) {
         (None, _) => {}
         (Some(id), [one]) => one.id = id,
         (Some(_), several) => {
-            let message = format!("--id is for one transaction, and {} has {}", args.file.display(), several.len());
+            let message = format!("--id is for one transaction, and {} has {}", file.display(), several.len());
             return Err(Failure::usage(message));
         }
     }
-    let requests = Requests::open(context, &args.at)?;
+    self::transactions(context, transactions, &args.at).await
+}
+
+/// Carries out transactions, one after the other. One with id 0 gets a new id.
+///
+/// # Errors
+/// With exit status 2 if a level does not allow them. The exit status is 3 if the outcome of some transaction is not
+/// known, else 1 if one was rejected.
+pub async fn transactions(context: &Context, transactions: Vec<Transaction>, at: &LevelArgs) -> Outcome {
+    let requests = Requests::open(context, at)?;
     let mut exit = Exit::Done;
     for mut transaction in transactions {
         if transaction.id == TransferId(0) {
@@ -64,7 +91,7 @@ pub(super) async fn carry_out(
 }
 
 /// What is wrong with a transaction that can be said without asking anybody.
-pub(super) fn fault(transaction: &Transaction) -> Option<String> {
+pub(crate) fn fault(transaction: &Transaction) -> Option<String> {
     use drachma_protocol::ledger::operations::OPERATIONS_LIMIT;
     let count = transaction.conditions.len() + transaction.operations.len();
     if count > OPERATIONS_LIMIT {

@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from types import TracebackType
 
-from .store import Store
+from .levels import Session
+from .phases import Phases
 
 
-class Client(Store):
+class Client(Phases):
     """A client of one cluster. Use it as an asynchronous context manager, or `close` it."""
+
+    def session(self, token: str | None = None) -> Session:
+        """A new session, or the one of a token: requests at levels, and reads that see its own writes."""
+        return Session(self, token)
 
     async def __aenter__(self) -> Client:
         """The client itself."""

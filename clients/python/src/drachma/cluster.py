@@ -24,7 +24,7 @@ NO_DEADLINE = 10.0
 # Makes the call for one try, given the microseconds that remain.
 CallOf = Callable[[int], Any]
 # Refusals that say how the request is to be changed: the caller's business.
-TO_CHANGE = (Why.MOVED, Why.UNKNOWN_SESSION, Why.SESSION_WINDOW)
+TO_CHANGE = (Why.MOVED, Why.UNKNOWN_SESSION, Why.SESSION_WINDOW, Why.LEVEL)
 
 
 class Deadline:
@@ -41,6 +41,10 @@ class Deadline:
     def span(self) -> int:
         """The microseconds that remain, at least one."""
         return max(1, int(self.left() * 1_000_000))
+
+    def part(self, share: float) -> Deadline:
+        """The moment when so much of the time that remains is over."""
+        return Deadline(max(0.0, self.left()) * share)
 
     @property
     def passed(self) -> bool:

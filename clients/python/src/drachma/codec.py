@@ -2,8 +2,9 @@
 
 The form of a value follows from its type. Types are described by Python annotations: the aliases below stand for the
 numbers, `bytes`, `str` and `bool` for themselves, `T | None` for something or nothing, `tuple[T, ...]` for a list, an
-`IntEnum` for one of several names, a dataclass derived from `Record` for a record (its fields in order), one derived
-from `Bare` for its only field, and a union annotated with `Tagged` for one of several records.
+`IntEnum` for one of several names (and a union annotated with `Names` for those of several), a dataclass derived from
+`Record` for a record (its fields in order), one derived from `Bare` for its only field, and a union annotated with
+`Tagged` for one of several records.
 """
 
 from __future__ import annotations
@@ -41,6 +42,11 @@ class Sum:
     """The annotation of a number that is a sum of flags."""
 
     known: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Names:
+    """The annotation of a union of `IntEnum`s whose numbers differ: one name of any of them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,6 +120,8 @@ def form(kind: Any) -> _Form:
         for note in notes:
             if isinstance(note, Number):
                 return _number(note)
+            if isinstance(note, Names):
+                return _names(*typing.get_args(inner))
             if isinstance(note, Sum):
                 return _sum(note)
             if isinstance(note, Tagged):
@@ -201,15 +209,21 @@ def _list(inner: _Form) -> _Form:
     return _Form(lambda value: [lower(one) for one in value], raise_all)
 
 
-def _names(kind: type[IntEnum]) -> _Form:
-    known = {int(one): one for one in kind}
+def _names(*kinds: type[IntEnum]) -> _Form:
+    known = {int(one): one for kind in kinds for one in kind}
+    called = " or ".join(kind.__name__ for kind in kinds)
+
+    def lower(value: Any) -> int:
+        if type(value) not in kinds:
+            raise MalformedError(f"{value!r:.60} for {called}")
+        return int(value)
 
     def raise_(plain: Any) -> IntEnum:
         if type(plain) is not int or plain not in known:
-            raise MalformedError(f"{plain!r:.60} for {kind.__name__}")
+            raise MalformedError(f"{plain!r:.60} for {called}")
         return known[plain]
 
-    return _Form(lambda value: int(kind(value)), raise_)
+    return _Form(lower, raise_)
 
 
 def _fields(kind: type) -> list[tuple[str, _Form]]:

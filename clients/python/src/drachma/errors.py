@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .messages import Reason, Refusal
+from .messages import Refusal
+from .model import Reason
 
 
 class DrachmaError(Exception):
@@ -29,6 +30,10 @@ class Unavailable(NotFinal):
 
 class Unknown(NotFinal):
     """The deadline passed otherwise."""
+
+
+class Differ(DrachmaError):
+    """Replicas hold different things at the same version: `drachma audit` shows which."""
 
 
 class InvalidRequest(DrachmaError):

@@ -15,26 +15,30 @@ from .codec import LONGEST_LIST, encode
 from .errors import DrachmaError, InvalidRequest, NotFinal, Rejected, Unavailable, Unknown
 from .ids import new_id
 from .messages import (
-    Account,
     ClientCommand,
     CommandKind,
     CreatedDone,
-    CreateResult,
     FenceCall,
     LookupCall,
-    NewAccount,
-    Outcome,
     ReadCall,
     ReadDone,
-    Reason,
     Session,
-    SessionId,
     SettledDone,
+    TransfersDone,
+    Why,
+)
+from .model import (
+    Account,
+    CreateResult,
+    NewAccount,
+    NotYet,
+    Outcome,
+    Reason,
+    SessionId,
     Transfer,
     TransferResult,
-    TransfersDone,
     TxnId,
-    Why,
+    Verdict,
 )
 
 # A session recognises 1,024 sequence numbers back from the highest; so many commands of it may be under way.
@@ -57,21 +61,27 @@ class Result:
     id: int
     error: Rejected | NotFinal | None = None
     replayed: bool = False
+    # At level `ANY`: the leader's own disk has it. That is no outcome: a failover may lose it.
+    accepted: bool = False
+    # Whether the level that was asked for was met; of a session's writes, whether the session knows how far they are.
+    level_met: bool = True
 
     @property
     def committed(self) -> bool:
         """Whether it took effect."""
-        return self.error is None
+        return self.error is None and not self.accepted
 
     @property
     def final(self) -> bool:
         """Whether this stays so for ever."""
-        return not isinstance(self.error, NotFinal)
+        return not isinstance(self.error, NotFinal) and not self.accepted
 
     @property
     def status(self) -> str:
-        """`committed`, `rejected`, `unavailable` or `unknown`."""
-        return "committed" if self.error is None else type(self.error).__name__.lower()
+        """`committed`, `accepted`, `rejected`, `unavailable` or `unknown`."""
+        if self.error is not None:
+            return type(self.error).__name__.lower()
+        return "accepted" if self.accepted else "committed"
 
     @property
     def reason(self) -> Reason | None:
@@ -81,10 +91,10 @@ class Result:
 
 def final_result(identity: int, result: TransferResult, replayed: bool) -> Result | None:
     """The result of a transfer or transaction, if it is final."""
-    if result is TransferResult.COMMITTED:
+    if isinstance(result, Verdict):
         return Result(identity, None, replayed)
-    if result < TransferResult.RETRY:
-        return Result(identity, Rejected(Reason(int(result)), replayed), replayed)
+    if isinstance(result, Reason):
+        return Result(identity, Rejected(result, replayed), replayed)
     return None
 
 
@@ -161,7 +171,7 @@ class Ledger(Cluster):
             other = self.map.group_of_account(transfer.credit)
             kind = CommandKind.TRANSFERS if other in (None, group) else CommandKind.TRANSACT
             parts[group, kind].append(place)
-        await _all(
+        await all_of(
             self._batch(kind, group, {place: todo[place] for place in chunk}, results, deadline, backoff)
             for (group, kind), places in parts.items()
             for chunk in _chunks(places)
@@ -180,7 +190,7 @@ class Ledger(Cluster):
         epoch = self.map.epoch
         while todo and epoch == self.map.epoch:
             body = encode(tuple[Transfer, ...], todo.values())
-            command = _Command(kind, None, next(self._sequence), epoch, len(todo), body)
+            command = Command(kind, None, next(self._sequence), epoch, len(todo), body)
             try:
                 answer = await self.ask(group, command.call, deadline)
                 if isinstance(answer, Changed):
@@ -219,12 +229,12 @@ class Ledger(Cluster):
         """What to do between two tries of items that are not final."""
         words = {item.result for item in answer.items}
         await backoff.wait(deadline)
-        if TransferResult.MOVED in words:
+        if NotYet.MOVED in words:
             await self.refresh_from(group)
         if deadline.passed:
             raise (
                 Unavailable("a group could not be reached")
-                if TransferResult.UNAVAILABLE in words
+                if NotYet.UNAVAILABLE in words
                 else Unknown("undecided at the deadline")
             )
 
@@ -253,7 +263,7 @@ class Ledger(Cluster):
                 results[place] = CreateResult.MOVED
             else:
                 parts[group].append(place)
-        await _all(
+        await all_of(
             self._create_in(group, {place: todo[place] for place in chunk}, results, deadline, backoff)
             for group, places in parts.items()
             for chunk in _chunks(places)
@@ -273,7 +283,7 @@ class Ledger(Cluster):
             async with self._creating:
                 session = await self._session(group, deadline)
                 sequence, epoch = next(self._session_sequence), self.map.epoch
-                command = _Command(CommandKind.CREATE_ACCOUNTS, session, sequence, epoch, len(todo), body)
+                command = Command(CommandKind.CREATE_ACCOUNTS, session, sequence, epoch, len(todo), body)
                 answer = await self.ask(group, command.call, deadline)
             if not isinstance(answer, Changed):
                 break
@@ -306,7 +316,7 @@ class Ledger(Cluster):
             backoff = Backoff()
             while group not in self._sessions:
                 body = encode(SessionId, self._session_id)
-                command = _Command(CommandKind.REGISTER, None, 0, self.map.epoch, 1, body)
+                command = Command(CommandKind.REGISTER, None, 0, self.map.epoch, 1, body)
                 answer = await self.ask(group, command.call, deadline)
                 if isinstance(answer, Session):
                     self._sessions[group] = answer
@@ -372,7 +382,7 @@ def _read_of(account: int, epoch: int) -> CallOf:
 
 
 @dataclass(frozen=True)
-class _Command:
+class Command:
     """A command but for the time that remains."""
 
     kind: CommandKind
@@ -383,6 +393,7 @@ class _Command:
     body: bytes
 
     def call(self, span: int) -> ClientCommand:
+        """The command, given the microseconds that remain."""
         return ClientCommand(self.kind, self.session, self.sequence, span, self.epoch, self.count, self.body)
 
 
@@ -390,7 +401,7 @@ def _chunks(places: list[int]) -> Iterable[list[int]]:
     return (places[start : start + LONGEST_LIST] for start in range(0, len(places), LONGEST_LIST))
 
 
-async def _all(parts: Iterable[Any]) -> None:
+async def all_of(parts: Iterable[Any]) -> None:
     """Runs all parts at once; one alone needs no task."""
     parts = list(parts)
     if len(parts) == 1:

@@ -1,40 +1,32 @@
-"""The messages between a client and a node, in one place: every record with its fields in the order of the wire."""
+"""The messages between a client and a node: every record with its fields in the order of the wire."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Annotated, TypeAlias, Union
+from typing import Annotated, Union
 
-from .codec import I64, U8, U16, U32, U64, U128, Bare, Record, Sum, Tagged
-
-NodeId = U16
-GroupId = U16
-ReplicaId = U32
-ShardId = U16
-Epoch = U64
-Slot = U64
-AccountId = U128
-TransferId = U128
-SessionId = U128
-ClusterId = U128
-DirectoryId = U128
-Time = U64
-Span = U64
-LogTime = U64
-Key: TypeAlias = bytes
-Value: TypeAlias = bytes
-
-DEBITS_MUST_NOT_EXCEED_CREDITS = 1
-CREDITS_MUST_NOT_EXCEED_DEBITS = 2
-CLOSED = 4
-HISTORY = 8
-Flags = Annotated[int, Sum(15)]
-
-
-@dataclass(frozen=True, slots=True)
-class Nothing(Record):
-    """A record without fields."""
+from .codec import U8, U32, U64, Bare, Record, Tagged
+from .model import (
+    Account,
+    AccountId,
+    ClusterId,
+    CreateResult,
+    DirectoryId,
+    Epoch,
+    GroupId,
+    NodeId,
+    Nothing,
+    Operation,
+    Outcome,
+    Reply,
+    SessionId,
+    Slot,
+    Span,
+    TransferResult,
+    TxnId,
+)
+from .operators import OperatorAnswer, OperatorCall
 
 
 class Caller(IntEnum):
@@ -119,81 +111,6 @@ class ClientCommand(Record):
 
 
 @dataclass(frozen=True, slots=True)
-class Transfer(Record):
-    """Moves an amount from one account to another, once under its id."""
-
-    id: TransferId
-    debit: AccountId
-    credit: AccountId
-    amount: U128
-    ledger: U32 = 1
-    code: U16 = 1
-    user_data_128: U128 = 0
-    user_data_64: U64 = 0
-    user_data_32: U32 = 0
-
-
-class Reason(IntEnum):
-    """Why something was rejected, for ever."""
-
-    EXCEEDS_CREDITS = 1
-    EXCEEDS_DEBITS = 2
-    NO_SUCH_ACCOUNT = 3
-    SAME_ACCOUNT = 4
-    ZERO_AMOUNT = 5
-    LEDGER_MISMATCH = 6
-    CLOSED = 7
-    OVERFLOW = 8
-    CONDITION = 9
-    FENCED = 10
-    ID_CONFLICT = 11
-    TOO_LARGE = 12
-    NOT_A_NUMBER = 13
-
-
-class Outcome(IntEnum):
-    """What became of an id."""
-
-    COMMITTED = 0
-    EXCEEDS_CREDITS = 1
-    EXCEEDS_DEBITS = 2
-    NO_SUCH_ACCOUNT = 3
-    SAME_ACCOUNT = 4
-    ZERO_AMOUNT = 5
-    LEDGER_MISMATCH = 6
-    CLOSED = 7
-    OVERFLOW = 8
-    CONDITION = 9
-    FENCED = 10
-    ID_CONFLICT = 11
-    TOO_LARGE = 12
-    NOT_A_NUMBER = 13
-
-
-class TransferResult(IntEnum):
-    """How one try of a transfer or transaction ended; not all of these are final."""
-
-    COMMITTED = 0
-    EXCEEDS_CREDITS = 1
-    EXCEEDS_DEBITS = 2
-    NO_SUCH_ACCOUNT = 3
-    SAME_ACCOUNT = 4
-    ZERO_AMOUNT = 5
-    LEDGER_MISMATCH = 6
-    CLOSED = 7
-    OVERFLOW = 8
-    CONDITION = 9
-    FENCED = 10
-    ID_CONFLICT = 11
-    TOO_LARGE = 12
-    NOT_A_NUMBER = 13
-    RETRY = 64
-    MOVED = 65
-    UNAVAILABLE = 66
-    UNKNOWN = 67
-
-
-@dataclass(frozen=True, slots=True)
 class ItemResult(Record):
     """The result of one transfer of a batch."""
 
@@ -210,227 +127,10 @@ class TransfersDone(Record):
 
 
 @dataclass(frozen=True, slots=True)
-class NewAccount(Record):
-    """An account to create."""
-
-    id: AccountId
-    ledger: U32 = 1
-    code: U16 = 1
-    flags: Flags = DEBITS_MUST_NOT_EXCEED_CREDITS
-
-
-class CreateResult(IntEnum):
-    """What became of an account that was to be created."""
-
-    CREATED = 1
-    EXISTS = 2
-    EXISTS_DIFFERENT = 3
-    MOVED = 4
-
-
-@dataclass(frozen=True, slots=True)
 class CreatedDone(Record):
     """One result per account, in their order."""
 
     results: tuple[CreateResult, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Account(Record):
-    """An account with its totals."""
-
-    id: AccountId
-    ledger: U32
-    code: U16
-    flags: Flags
-    debits_pending: U128
-    debits_posted: U128
-    credits_pending: U128
-    credits_posted: U128
-
-    @property
-    def balance(self) -> int:
-        """Credits posted less debits posted."""
-        return self.credits_posted - self.debits_posted
-
-
-@dataclass(frozen=True, slots=True)
-class Balance(Record):
-    """A balance, which may be negative."""
-
-    negative: bool
-    magnitude: U128
-
-    @classmethod
-    def of(cls, balance: int) -> Balance:
-        """The balance that is this number."""
-        return cls(balance < 0, abs(balance))
-
-
-@dataclass(frozen=True, slots=True)
-class Is(Record):
-    """The key has this value; with none, it does not exist."""
-
-    key: Key
-    value: Value | None
-
-
-@dataclass(frozen=True, slots=True)
-class IsNot(Record):
-    """The key has another value, or none; with no value, it exists."""
-
-    key: Key
-    value: Value | None
-
-
-@dataclass(frozen=True, slots=True)
-class AtLeast(Record):
-    """The balance of the account is not below this."""
-
-    account: AccountId
-    balance: Balance
-
-
-@dataclass(frozen=True, slots=True)
-class AtMost(Record):
-    """The balance of the account is not above this."""
-
-    account: AccountId
-    balance: Balance
-
-
-Condition = Annotated[
-    Union[Is, IsNot, AtLeast, AtMost],
-    Tagged({1: Is, 2: IsNot, 3: AtLeast, 4: AtMost}),
-]
-
-
-@dataclass(frozen=True, slots=True)
-class Put(Record):
-    """Writes a value."""
-
-    key: Key
-    value: Value
-
-
-@dataclass(frozen=True, slots=True)
-class Delete(Bare):
-    """Removes a key."""
-
-    key: Key
-
-
-@dataclass(frozen=True, slots=True)
-class Append(Record):
-    """Adds bytes at the end of a value."""
-
-    key: Key
-    value: Value
-
-
-@dataclass(frozen=True, slots=True)
-class Add(Record):
-    """Adds to a value that is a decimal number."""
-
-    key: Key
-    delta: I64
-
-
-@dataclass(frozen=True, slots=True)
-class Swap(Record):
-    """Exchanges what two keys hold."""
-
-    left: Key
-    right: Key
-
-
-@dataclass(frozen=True, slots=True)
-class Get(Bare):
-    """Reads a key."""
-
-    key: Key
-
-
-@dataclass(frozen=True, slots=True)
-class Scan(Record):
-    """Reads the keys of one part, from one of them up to another, which is not read."""
-
-    from_: Key
-    to: Key | None = None
-    limit: U32 = 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Read(Bare):
-    """Reads an account."""
-
-    account: AccountId
-
-
-Operation = Annotated[
-    Union[Transfer, Put, Delete, Append, Add, Swap, Get, Scan, Read],
-    Tagged({1: Transfer, 2: Put, 3: Delete, 4: Append, 5: Add, 6: Swap, 7: Get, 8: Scan, 9: Read}),
-]
-
-
-@dataclass(frozen=True, slots=True)
-class Transaction(Record):
-    """Conditions and operations that take effect together, or not at all."""
-
-    id: TransferId
-    conditions: tuple[Condition, ...]
-    operations: tuple[Operation, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Row(Record):
-    """A key and its value."""
-
-    key: Key
-    value: Value
-
-
-@dataclass(frozen=True, slots=True)
-class Rows(Record):
-    """What a scan found, and where to go on."""
-
-    rows: tuple[Row, ...]
-    next: Key | None
-
-
-@dataclass(frozen=True, slots=True)
-class Got(Bare):
-    """What a key holds."""
-
-    value: Value | None
-
-
-@dataclass(frozen=True, slots=True)
-class Added(Bare):
-    """What an addition came to."""
-
-    number: I64
-
-
-@dataclass(frozen=True, slots=True)
-class Length(Bare):
-    """How long a value is after something was appended."""
-
-    length: U64
-
-
-@dataclass(frozen=True, slots=True)
-class Swapped(Record):
-    """What the two keys of a swap held before."""
-
-    left: Value | None
-    right: Value | None
-
-
-Reply = Annotated[
-    Union[Nothing, Got, Account, Rows, Added, Length, Swapped],
-    Tagged({1: Nothing, 2: Got, 3: Account, 4: Rows, 5: Added, 6: Length, 7: Swapped}),
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -486,14 +186,6 @@ class ReadDone(Record):
 
 
 @dataclass(frozen=True, slots=True)
-class TxnId(Record):
-    """The identity of a transfer or transaction."""
-
-    id: TransferId
-    first: AccountId
-
-
-@dataclass(frozen=True, slots=True)
 class FenceCall(Record):
     """Settles an id, or looks it up."""
 
@@ -512,6 +204,91 @@ class SettledDone(Record):
     """The outcome of an id, if it has one."""
 
     outcome: Outcome | None
+
+
+class Level(IntEnum):
+    """How consistent a request is to be."""
+
+    LINEARIZABLE = 1
+    ALL = 2
+    SESSION = 3
+    ANY = 4
+
+
+@dataclass(frozen=True, slots=True)
+class WriteCall(Record):
+    """A command for one group, at a level."""
+
+    level: Level
+    command: ClientCommand
+
+
+WriteResult = Annotated[
+    Union[Nothing, TransfersDone, TransactionDone],
+    Tagged({1: Nothing, 2: TransfersDone, 3: TransactionDone}),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class WriteDone(Record):
+    """What became of a command; `Nothing` is accepted, which is no outcome."""
+
+    result: WriteResult
+    slot: Slot
+    level_met: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PositionCall(Record):
+    """Asks how far a group is."""
+
+    everywhere: bool
+    deadline: Span
+    epoch: Epoch
+
+
+@dataclass(frozen=True, slots=True)
+class PositionDone(Record):
+    """How far a group is, and whether every replica has so much."""
+
+    slot: Slot
+    everywhere: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaReadCall(Record):
+    """Reads several things from the replica that is asked."""
+
+    operations: tuple[Operation, ...]
+    after: Slot
+    settled: bool
+    deadline: Span
+    epoch: Epoch
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaReadDone(Record):
+    """What a replica found, and how old that is at most."""
+
+    slot: Slot
+    age: Span | None
+    found: tuple[Found, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class GroupSlot(Record):
+    """How far a session is in a group."""
+
+    group: GroupId
+    slot: Slot
+
+
+@dataclass(frozen=True, slots=True)
+class TokenBody(Record):
+    """What a session has written and read."""
+
+    cluster: ClusterId
+    slots: tuple[GroupSlot, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -593,6 +370,8 @@ class Why(IntEnum):
     EXPIRED = 7
     MALFORMED = 8
     WRONG_NODE = 9
+    LAGGING = 16
+    LEVEL = 17
 
 
 @dataclass(frozen=True, slots=True)
@@ -602,124 +381,6 @@ class Refused(Record):
     why: Why
     leader: NodeId | None
     after: Span
-
-
-@dataclass(frozen=True, slots=True)
-class AccountsCall(Record):
-    """A page of accounts."""
-
-    from_: U64
-    limit: U32
-    changed: bool
-    reserved: bool
-
-
-@dataclass(frozen=True, slots=True)
-class AccountsPage(Record):
-    """A page of accounts, as the asked node has applied them."""
-
-    accounts: tuple[Account, ...]
-    next: U64 | None
-    applied: Slot
-
-
-@dataclass(frozen=True, slots=True)
-class ActorStatus(Record):
-    """The status of a role."""
-
-    group: GroupId
-    role: str
-    depth: U64
-    handled: U64
-
-
-@dataclass(frozen=True, slots=True)
-class Counter(Record):
-    """A counter of a node."""
-
-    name: str
-    value: U64
-
-
-@dataclass(frozen=True, slots=True)
-class NodeStatusCall(Record):
-    """Asks a node for its status."""
-
-
-@dataclass(frozen=True, slots=True)
-class NodeStatus(Record):
-    """The status of a node."""
-
-    node: NodeId
-    process: U32
-    uptime: U64
-    actors: tuple[ActorStatus, ...]
-    counters: tuple[Counter, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class OutcomesCall(Record):
-    """Asks for the outcomes of several ids."""
-
-    ids: tuple[TxnId, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class OutcomesPage(Record):
-    """The outcomes of several ids."""
-
-    outcomes: tuple[Outcome | None, ...]
-    applied: Slot
-
-
-@dataclass(frozen=True, slots=True)
-class HandOverCall(Record):
-    """Has another node lead the group; with none, the follower that is closest."""
-
-    target: NodeId | None
-
-
-class HandOverEnd(IntEnum):
-    """How a hand-over ended."""
-
-    MOVED = 1
-    ALREADY = 2
-    NOT_MEMBER = 3
-    DOWN = 4
-    LAGGING = 5
-    NOT_TAKEN = 6
-    BUSY = 7
-
-
-@dataclass(frozen=True, slots=True)
-class Ballot(Record):
-    """A ballot of an election."""
-
-    round: U64
-    replica: ReplicaId
-
-
-@dataclass(frozen=True, slots=True)
-class HandOverDone(Record):
-    """How a hand-over ended, and who leads now."""
-
-    end: HandOverEnd
-    leader: NodeId
-    ballot: Ballot
-
-
-# Of the calls of operators, those that a client's tests have a use for.
-
-OperatorCall = Annotated[
-    Union[NodeStatusCall, AccountsCall, OutcomesCall, HandOverCall],
-    Tagged({3: NodeStatusCall, 4: AccountsCall, 10: OutcomesCall, 12: HandOverCall}),
-]
-
-
-OperatorAnswer = Annotated[
-    Union[NodeStatus, AccountsPage, OutcomesPage, HandOverDone],
-    Tagged({3: NodeStatus, 4: AccountsPage, 10: OutcomesPage, 12: HandOverDone}),
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -737,8 +398,32 @@ class Operated(Bare):
 
 
 Call = Annotated[
-    Union[ClientCommand, ReadCall, FenceCall, LookupCall, MapCall, Operator, QueryCall],
-    Tagged({1: ClientCommand, 2: ReadCall, 3: FenceCall, 4: LookupCall, 5: MapCall, 6: Operator, 7: QueryCall}),
+    Union[
+        ClientCommand,
+        ReadCall,
+        FenceCall,
+        LookupCall,
+        MapCall,
+        Operator,
+        QueryCall,
+        WriteCall,
+        PositionCall,
+        ReplicaReadCall,
+    ],
+    Tagged(
+        {
+            1: ClientCommand,
+            2: ReadCall,
+            3: FenceCall,
+            4: LookupCall,
+            5: MapCall,
+            6: Operator,
+            7: QueryCall,
+            16: WriteCall,
+            17: PositionCall,
+            18: ReplicaReadCall,
+        }
+    ),
 ]
 
 
@@ -762,6 +447,9 @@ Response = Annotated[
         Operated,
         TransactionDone,
         QueryDone,
+        WriteDone,
+        PositionDone,
+        ReplicaReadDone,
     ],
     Tagged(
         {
@@ -775,6 +463,9 @@ Response = Annotated[
             8: Operated,
             9: TransactionDone,
             10: QueryDone,
+            16: WriteDone,
+            17: PositionDone,
+            18: ReplicaReadDone,
         }
     ),
 ]
