@@ -21,6 +21,8 @@ use crate::commands::nodes::TargetArgs;
 #[cfg(feature = "verification")]
 use crate::commands::sim::SimArgs;
 use crate::commands::up::UpArgs;
+#[cfg(feature = "verification")]
+use crate::commands::verify::VerifyArgs;
 use crate::commands::{self, ask};
 use crate::exit::{Exit, Outcome};
 use crate::output::Format;
@@ -118,6 +120,9 @@ pub(crate) enum Command {
     /// Check a model of a protocol exhaustively, up to its bounds
     #[cfg(feature = "verification")]
     Check(CheckArgs),
+    /// Judge a recorded history: whether what clients were told can be explained
+    #[cfg(feature = "verification")]
+    Verify(VerifyArgs),
     /// Print a shell's completions
     Completions {
         /// For which shell
@@ -149,6 +154,8 @@ pub fn main() -> ExitCode {
         Command::Sim(args) => commands::sim::sim(&args, globals.output),
         #[cfg(feature = "verification")]
         Command::Check(args) => commands::check::check(&args),
+        #[cfg(feature = "verification")]
+        Command::Verify(args) => commands::verify::verify(&args, globals),
         Command::Completions { shell } => completions(shell),
         Command::Version => commands::version::version(globals),
     };

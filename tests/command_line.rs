@@ -110,3 +110,42 @@ fn version_and_completions_need_nothing() {
     let completions = drachma(&scratch.0, "completions bash");
     assert!(String::from_utf8(completions.stdout).unwrap().contains("_drachma"));
 }
+
+#[test]
+fn a_history_is_judged_and_one_that_cannot_be_is_told_apart() {
+    let scratch = Scratch::new("verify");
+    let event = |process: u64, kind: &str, function: &str, value: &str| {
+        format!("{{:process {process}, :type :{kind}, :f :{function}, :value {value}}}\n")
+    };
+    let mut good = String::new();
+    for value in 0..1_000 {
+        for (kind, function) in [("invoke", "write"), ("ok", "write"), ("invoke", "read"), ("ok", "read")] {
+            good += &event(0, kind, function, &value.to_string());
+        }
+    }
+    let judge = |text: &str, arguments: &str| {
+        std::fs::write(scratch.0.join("history.edn"), text).unwrap();
+        let output = drachma(&scratch.0, &format!("verify history.edn {arguments}"));
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    assert_eq!(judge(&good, ""), (Some(0), "2000 operations on 1 keys\ngood: linearizable\n".to_owned()));
+    let stale = good.clone() + &event(1, "invoke", "read", "nil") + &event(1, "ok", "read", "7");
+    let (status, said) = judge(&stale, "");
+    assert_eq!(status, Some(1));
+    assert!(
+        said.contains("bad: these operations") && said.contains("lines 4001 to 4002, process 1: :read 7"),
+        "{said}"
+    );
+    let (status, said) = judge(&stale, "--output json");
+    let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((status, &said["verdict"]), (Some(1), &"bad".into()));
+    assert_eq!(said["part"][1]["return_line"], 4002);
+    // So many at once that nobody can try all orders in a millisecond.
+    let mut wild: String = (0..40).map(|n| event(n, "invoke", "cas", &format!("[{} {}]", n % 7, n % 5))).collect();
+    wild += &(0..40).map(|n| event(n, "ok", "cas", &format!("[{} {}]", n % 7, n % 5))).collect::<String>();
+    let wild = event(99, "invoke", "write", "0") + &event(99, "ok", "write", "0") + &wild;
+    assert_eq!(judge(&wild, "--timeout 1ms").0, Some(3));
+    std::fs::write(scratch.0.join("history.edn"), event(0, "ok", "read", "7")).unwrap();
+    refused(&scratch, "verify history.edn", 2, "history.edn:1: process 0 returns from what it has not called");
+    refused(&scratch, "verify missing.edn", 2, "missing.edn: No such file");
+}

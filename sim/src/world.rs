@@ -328,7 +328,8 @@ impl<'a> World<'a> {
                 self.run_node(node);
             }
             Event::Snapshotted { node, boot, seat, slot, bytes } if self.is_current(node, boot) => {
-                self.nodes[node].disk.finish_snapshot();
+                let group = self.nodes[node].seats[seat].address.group;
+                self.nodes[node].disk.finish_snapshot(group);
                 self.nodes[node].seats[seat].mailbox.push_back(Input::Snapshotted { slot, bytes });
                 self.run_node(node);
             }

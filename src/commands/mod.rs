@@ -29,6 +29,8 @@ pub mod text;
 pub mod transfer;
 pub mod txn;
 pub mod up;
+#[cfg(feature = "verification")]
+pub mod verify;
 pub mod version;
 
 pub use context::{Context, ask, block_on, data_dir, settings, timeout};

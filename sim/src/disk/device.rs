@@ -114,6 +114,9 @@ pub struct Device {
     removed: BTreeMap<File, Content>,
     /// What was done since the last settling.
     ops: Vec<Op>,
+    /// The same for the snapshot of each group, which is written beside the log: a row of its own, for no sync of the
+    /// log waits for it.
+    beside: BTreeMap<GroupId, Vec<Op>>,
     trouble: Option<Trouble>,
     /// It has refused; whoever asks again breaks a rule.
     failed: bool,
@@ -151,9 +154,16 @@ impl Device {
         }
     }
 
-    /// What was done is done.
+    /// What was done is done, but for snapshots.
     pub fn settle(&mut self) {
         for op in std::mem::take(&mut self.ops) {
+            self.carry_out(op, None);
+        }
+    }
+
+    /// What was done for the snapshot of a group is done.
+    pub fn settle_snapshot(&mut self, group: GroupId) {
+        for op in self.beside.remove(&group).unwrap_or_default() {
             self.carry_out(op, None);
         }
     }
@@ -164,6 +174,12 @@ impl Device {
         // A sync that failed has stopped the process: that is not undone.
         let cut = if self.failed { ops.len() } else { rng.below(ops.len() as u64 + 1) as usize };
         ops.truncate(cut);
+        for mut beside in std::mem::take(&mut self.beside).into_values() {
+            let is_over = matches!(beside.last(), Some(Op::FailedSync(_)));
+            let cut = if is_over { beside.len() } else { rng.below(beside.len() as u64 + 1) as usize };
+            beside.truncate(cut);
+            ops.extend(beside);
+        }
         for op in ops {
             self.carry_out(op, Some(&mut *rng));
         }
@@ -260,8 +276,19 @@ impl Device {
 
     /// A change as the process sees it; below the cache it comes later.
     fn note(&mut self, op: Op) {
+        self.show(&op);
+        self.ops.push(op);
+    }
+
+    /// The same for what belongs to the snapshot of a group.
+    fn note_beside(&mut self, group: GroupId, op: Op) {
+        self.show(&op);
+        self.beside.entry(group).or_default().push(op);
+    }
+
+    fn show(&mut self, op: &Op) {
         assert!(!self.failed, "a disk that has failed once is asked again");
-        match &op {
+        match op {
             Op::Create { file, size } => {
                 let content = self.files.entry(*file).or_default();
                 content.cache = vec![0; *size];
@@ -269,7 +296,6 @@ impl Device {
             Op::Write { file, offset, bytes } => put(&mut self.files.entry(*file).or_default().cache, *offset, bytes),
             Op::Sync(_) | Op::FailedSync(_) | Op::Remove(_) | Op::Rename(..) | Op::SyncNames => {}
         }
-        self.ops.push(op);
     }
 
     fn seen(&self, file: File) -> Result<&Content, DeviceError> {
@@ -283,23 +309,23 @@ impl Device {
         error
     }
 
-    fn sync_file(&mut self, file: File) -> Result<(), DeviceError> {
+    /// The next sync of a file: whether it fails.
+    fn next_sync(&mut self, file: File) -> (Op, bool) {
         match &mut self.trouble {
             Some(Trouble::FailedSync(0)) => {
                 self.trouble = None;
-                self.note(Op::FailedSync(file));
-                Err(self.fail(DeviceError::Sync))
+                return (Op::FailedSync(file), true);
             }
-            Some(Trouble::FailedSync(left)) => {
-                *left -= 1;
-                self.note(Op::Sync(file));
-                Ok(())
-            }
-            _ => {
-                self.note(Op::Sync(file));
-                Ok(())
-            }
+            Some(Trouble::FailedSync(left)) => *left -= 1,
+            _ => {}
         }
+        (Op::Sync(file), false)
+    }
+
+    fn sync_file(&mut self, file: File) -> Result<(), DeviceError> {
+        let (op, fails) = self.next_sync(file);
+        self.note(op);
+        if fails { Err(self.fail(DeviceError::Sync)) } else { Ok(()) }
     }
 }
 
@@ -416,21 +442,25 @@ impl SnapshotDevice for Device {
         if self.trouble == Some(Trouble::Full) {
             return Err(self.fail(DeviceError::Full));
         }
-        self.note(Op::Create { file: File::Unfinished(group), size: 0 });
+        self.note_beside(group, Op::Create { file: File::Unfinished(group), size: 0 });
         Ok(())
     }
 
     fn append_snapshot(&mut self, group: GroupId, bytes: &[u8]) -> Result<(), DeviceError> {
         let file = File::Unfinished(group);
         let offset = self.bytes(file).len();
-        self.note(Op::Write { file, offset, bytes: bytes.to_vec() });
+        self.note_beside(group, Op::Write { file, offset, bytes: bytes.to_vec() });
         Ok(())
     }
 
     fn finish_snapshot(&mut self, group: GroupId, slot: Slot) -> Result<(), DeviceError> {
-        self.sync_file(File::Unfinished(group))?;
-        self.note(Op::Rename(File::Unfinished(group), File::Snapshot(group, slot)));
-        self.note(Op::SyncNames);
+        let (op, fails) = self.next_sync(File::Unfinished(group));
+        self.note_beside(group, op);
+        if fails {
+            return Err(self.fail(DeviceError::Sync));
+        }
+        self.note_beside(group, Op::Rename(File::Unfinished(group), File::Snapshot(group, slot)));
+        self.note_beside(group, Op::SyncNames);
         Ok(())
     }
 

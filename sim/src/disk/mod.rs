@@ -210,8 +210,8 @@ impl Disk {
     }
 
     /// The snapshot that was begun is durable.
-    pub fn finish_snapshot(&mut self) {
-        self.device_mut().settle();
+    pub fn finish_snapshot(&mut self, group: GroupId) {
+        self.device_mut().settle_snapshot(group);
     }
 
     /// A piece of a whole snapshot.

@@ -61,7 +61,7 @@ pub fn read(text: &str) -> Result<Registers, BadEdn> {
     }
     for (called, at) in std::mem::take(&mut reader.open).into_values() {
         let line = called.line;
-        reader.end((&called, at), None).map_err(|what| BadEdn { line, what })?;
+        reader.end((called, at), None).map_err(|what| BadEdn { line, what })?;
     }
     let initial = State::known(if reader.is_store { "" } else { "nil" });
     Ok(Registers { keys: reader.keys, told: reader.told, initial })

@@ -268,7 +268,7 @@ fn latest(operations: &[Operation], budget: &mut Budget<'_>) -> Option<Vec<Opera
 }
 
 /// Takes what an operation was told as unknown wherever the rest has no explanation all the same.
-fn thin_out(part: &mut Vec<Operation>, initial: &State, budget: &mut Budget<'_>) {
+fn thin_out(part: &mut [Operation], initial: &State, budget: &mut Budget<'_>) {
     for index in (0..part.len()).rev() {
         if part[index].returned.is_none() {
             continue;
