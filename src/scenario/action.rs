@@ -26,21 +26,22 @@ pub(super) fn transaction(text: &str) -> Read {
 
 /// Reads the members of a chain, `(1, 2, 3) + POST(7, 2, 4)`. Its level stands in the last one.
 pub(super) fn members(text: &str) -> Result<(Vec<Action>, Level), Wrong> {
-    let whole = Span { text, start: 0, end: text.len() };
-    let parts = whole.split('+');
-    let (mut members, mut level) = (Vec::with_capacity(parts.len()), Level::default());
-    for (place, part) in parts.iter().enumerate() {
-        let range = part.trimmed();
-        let (action, own) =
-            single(&text[range.clone()]).map_err(|wrong| Wrong { at: wrong.at + range.start, ..wrong })?;
+    let (mut members, mut level) = (Vec::new(), Level::default());
+    let (mut start, mut last) = (0, 0..0);
+    // One by one: what is no chain takes no memory for its members.
+    for part in text.split('+') {
+        let range = trim(text, start..start + part.len());
+        start += part.len() + 1;
+        if level != Level::default() {
+            return Err(Wrong::new(last.start, "a level in the last member of a chain only", &text[last]));
+        }
+        let member = single(&text[range.clone()]);
+        let (action, own) = member.map_err(|wrong| Wrong { at: wrong.at + range.start, ..wrong })?;
         if !matches!(action, Action::Transfer { .. }) && !action.is_transaction() {
             return Err(Wrong::new(range.start, MEMBERS, &text[range]));
         }
-        if own != Level::default() && place + 1 < parts.len() {
-            return Err(Wrong::new(range.start, "a level in the last member of a chain only", &text[range]));
-        }
         members.push(action);
-        level = own;
+        (level, last) = (own, range);
     }
     Ok((members, level))
 }

@@ -310,3 +310,9 @@ fn what_is_wrong_in_two_phases_and_chains_is_named_with_its_place() {
         assert!(wrong.2.starts_with(expected), "{row}: {wrong:?}");
     }
 }
+
+#[test]
+fn a_chain_of_many_members_is_read() {
+    let chain = vec!["(1, 2, 3)"; 5_000].join("+");
+    assert_eq!(read(&format!("1,\"{chain}\",\n")).row(0).members().len(), 5_000);
+}
