@@ -60,6 +60,8 @@ fn wrong_usage_and_configuration_end_with_2_and_say_what_to_do() {
     refused(&scratch, "stop everything", 2, "`everything` is not a target");
     refused(&scratch, "ping --timeout 5", 2, "a whole number with a unit");
     refused(&scratch, "transfer 1 2 x", 2, "invalid value 'x'");
+    refused(&scratch, "shell --config bad.toml", 2, "bad.toml:2:1: ");
+    refused(&scratch, "shell file", 2, "unexpected argument 'file'");
 }
 
 #[test]

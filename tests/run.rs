@@ -267,6 +267,61 @@ fn an_interrupted_run_prints_its_summary_and_stops_its_nodes() {
 }
 
 #[test]
+fn pending_transfers_and_chains_are_rows_like_others() {
+    let output = run(&["--embedded", "--deadline", "20s", &sample("phases.csv")]);
+    assert_exit(&output, 0);
+    let lines = lines(&output);
+    let rows: Vec<&Value> =
+        lines.iter().filter(|line| line["outcome"].is_string() && line["row"].is_string()).collect();
+    let told: Vec<(&str, &str, &str)> = rows
+        .iter()
+        .map(|row| {
+            let word = |name: &str| row[name].as_str().unwrap_or("");
+            (word("kind"), word("outcome"), word("reason"))
+        })
+        .collect();
+    let expected = [
+        ("pend", "committed", ""),
+        ("post", "committed", ""),
+        ("void", "rejected", "pending_already_posted"),
+        ("balance", "ok", ""),
+        ("chain", "committed", ""),
+        ("chain", "rejected", "exceeds_credits"),
+        ("balance", "ok", ""),
+        ("pend", "committed", ""),
+        ("chain", "committed", ""),
+        ("balance", "ok", ""),
+    ];
+    assert_eq!(told, expected);
+    let values: Vec<&Value> = rows.iter().map(|row| &row["value"]).filter(|value| !value.is_null()).collect();
+    assert_eq!(values, [13, 10, 9]);
+    assert_eq!(rows[4]["groups"], serde_json::json!([1, 2, 3]));
+    let audit = &lines.last().expect("a summary")["audit"];
+    assert_eq!((&audit["verdict"], &audit["acknowledged"]), (&"clean".into(), &5.into()), "{audit}");
+}
+
+#[test]
+fn pending_transfers_and_chains_have_levels_and_are_checked_first() {
+    let scratch = Scratch::new("phases");
+    let rows = "1,\"PEND(1, 1, 2, 1, 30s, all)\",\n,\"VOID(1, 1, 2, session)\",\n\
+        ,\"(1, 2, 1) + (2, 3001, 1, any)\",\n,\"(1, 2, 1) + (2, 3, 1, any)\",\n";
+    let output = run(&["--embedded", "--deadline", "20s", &scratch.file("levels.csv", rows)]);
+    assert_exit(&output, 0);
+    let lines = lines(&output);
+    let rows = of_kind(&lines, &["pend", "void", "chain"]);
+    let outcomes: Vec<&str> = rows.iter().map(|row| row["outcome"].as_str().unwrap_or("")).collect();
+    assert_eq!(outcomes, ["committed", "committed", "rejected", "accepted"]);
+    assert_eq!((&rows[0]["level_met"], &rows[2]["reason"]), (&true.into(), &"several_groups".into()));
+    // What was only accepted is settled in the end.
+    assert_eq!(of_kind(&lines, &["final"])[0]["outcome"], "committed");
+    let twice = scratch.file("twice.csv", "1,\"VOID(1, 1, 2) + VOID(1, 1, 2)\",\n");
+    assert_refused(
+        &["--embedded", &twice],
+        "row 0 `VOID(1, 1, 2) + VOID(1, 1, 2)`: expected each pending transfer once",
+    );
+}
+
+#[test]
 fn steps_take_commands_and_go_on() {
     use std::io::Write;
     let scratch = Scratch::new("steps");

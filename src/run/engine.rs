@@ -5,9 +5,11 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use drachma_client::{Answer, Client, Level, LevelError, LevelRead, ReadAnswer, ReadError, Session, Status};
-use drachma_protocol::ids::{AccountId, NodeId};
-use drachma_protocol::ledger::model::{Account, Transfer};
+use drachma_client::{
+    Answer, Client, Level, LevelError, LevelRead, ReadAnswer, ReadError, Session, Status, Transacted,
+};
+use drachma_protocol::ids::NodeId;
+use drachma_protocol::ledger::model::Account;
 use drachma_protocol::ledger::operations::{Operation, Reply as Found};
 use drachma_protocol::placement::map::ShardMap;
 use tokio::signal::unix::{SignalKind, signal};
@@ -15,7 +17,7 @@ use tokio::task::JoinSet;
 
 use super::cluster::Cluster;
 use super::expect::ActualRow;
-use super::plan::Plan;
+use super::plan::{Plan, Work};
 use super::report::{Amount, Report, RowLine};
 use super::step::Stepper;
 use super::summary::Tally;
@@ -215,7 +217,7 @@ impl<'a> Engine<'a> {
                     index: row.index,
                     action: row.action,
                     level: row.level,
-                    transfer: self.plan.transfer(next),
+                    work: self.plan.work(next),
                     deadline: self.plan.deadline,
                 };
                 flight.spawn(asked.ask(client.clone(), session.clone()));
@@ -270,7 +272,7 @@ impl<'a> Engine<'a> {
     fn asked<'r>(&self, row: &Row<'r>, outcome: &'static str) -> RowLine<'r> {
         RowLine {
             id: self.plan.txn(row.index).map(|txn| txn.id.to_string()),
-            groups: Some(groups(&self.link().map, &row.action)),
+            groups: Some(groups(&self.link().map, &row.members())),
             level: Some(row.level.to_string()),
             outcome: Some(outcome),
             is_final: Some(matches!(outcome, "committed" | "rejected" | "ok")),
@@ -350,12 +352,11 @@ async fn connect(cluster: &Cluster, plan: &Plan) -> Result<Link, Failure> {
 }
 
 /// A row on its way.
-#[derive(Clone, Copy)]
 struct Asked {
     index: usize,
     action: Action,
     level: Level,
-    transfer: Option<Transfer>,
+    work: Option<Work>,
     deadline: Option<Duration>,
 }
 
@@ -390,17 +391,22 @@ impl Asked {
     }
 
     async fn linearizable(&self, client: &Client) -> Reply {
-        match (self.transfer, self.action) {
-            (Some(transfer), _) => Reply::Write(client.transfer(transfer, self.deadline).await),
+        match (&self.work, self.action) {
+            (Some(Work::Transfer(transfer)), _) => Reply::Write(client.transfer(*transfer, self.deadline).await),
+            (Some(Work::Transaction(all)), _) => Reply::Write(answer(client.transact(all, self.deadline).await)),
             (None, Action::Balance(account)) => Reply::Read(client.read(account, self.deadline).await),
             (None, _) => unreachable!("rows that stop or start nodes are not sent"),
         }
     }
 
     async fn leveled(&self, session: &Session) -> Reply {
-        match (self.transfer, self.action) {
-            (Some(transfer), _) => match session.transfer(transfer, self.level, self.deadline).await {
+        match (&self.work, self.action) {
+            (Some(Work::Transfer(transfer)), _) => match session.transfer(*transfer, self.level, self.deadline).await {
                 Ok(done) => Reply::LeveledWrite(done.answer, done.level_met),
+                Err(error) => Reply::Refused(error),
+            },
+            (Some(Work::Transaction(all)), _) => match session.transact(all, self.level, self.deadline).await {
+                Ok(done) => Reply::LeveledWrite(answer(done.answer), done.level_met),
                 Err(error) => Reply::Refused(error),
             },
             (None, Action::Balance(account)) => {
@@ -410,6 +416,11 @@ impl Asked {
             (None, _) => unreachable!("rows that stop or start nodes are not sent"),
         }
     }
+}
+
+/// Rows show what became of a transaction, not what its operations yield: those of a row yield nothing.
+fn answer(done: Transacted) -> Answer {
+    Answer { status: done.status, replayed: done.replayed, attempts: done.attempts }
 }
 
 /// An answer in the words of reports.
@@ -482,13 +493,9 @@ fn line<'r>(row: &Row<'r>) -> RowLine<'r> {
 }
 
 /// The numbers of the groups that a row touches, sorted.
-fn groups(map: &ShardMap, action: &Action) -> Vec<u16> {
-    let accounts: &[AccountId] = match action {
-        Action::Transfer { debit, credit, .. } => &[*debit, *credit],
-        Action::Balance(account) => &[*account],
-        _ => &[],
-    };
-    let owners: BTreeSet<u16> = accounts.iter().filter_map(|account| Some(map.owner_of(*account)?.0)).collect();
+fn groups(map: &ShardMap, actions: &[Action]) -> Vec<u16> {
+    let accounts = actions.iter().flat_map(Action::accounts);
+    let owners: BTreeSet<u16> = accounts.filter_map(|account| Some(map.owner_of(account)?.0)).collect();
     owners.into_iter().collect()
 }
 
@@ -498,7 +505,7 @@ pub(super) fn unwritable(error: std::io::Error) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use drachma_protocol::ids::Slot;
+    use drachma_protocol::ids::{AccountId, Slot};
     use drachma_protocol::ledger::model::Reason;
 
     use super::*;
@@ -509,13 +516,13 @@ mod tests {
         let map = Settings::sample().shard_map();
         let transfer = |debit: u128, credit: u128| {
             let (debit, credit) = (AccountId(debit), AccountId(credit));
-            groups(&map, &Action::Transfer { debit, credit, amount: 1 })
+            groups(&map, &[Action::Transfer { debit, credit, amount: 1 }])
         };
         assert_eq!(transfer(6001, 1), [1, 3]);
         assert_eq!(transfer(1, 2), [1]);
         assert_eq!(transfer(1, 70_000), [1]);
-        assert_eq!(groups(&map, &Action::Balance(AccountId(3001))), [2]);
-        assert_eq!(groups(&map, &Action::FailLeader), [0u16; 0]);
+        assert_eq!(groups(&map, &[Action::Balance(AccountId(3001))]), [2]);
+        assert_eq!(groups(&map, &[Action::FailLeader]), [0u16; 0]);
     }
 
     #[test]

@@ -1,19 +1,23 @@
 //! What is to be done, checked before anything is started.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use drachma_client::Recorder;
-use drachma_protocol::ids::{NodeId, TransferId, TxnId};
+use drachma_protocol::ids::{AccountId, NodeId, TransferId, TxnId};
 use drachma_protocol::ledger::model::Transfer;
+use drachma_protocol::ledger::operations::{Operation, Pend, PostPending, Transaction, VoidPending};
+use drachma_protocol::time::Span;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::args::RunArgs;
 use super::expect::Expectation;
 use crate::cli::Globals;
+use crate::commands::txn;
 use crate::exit::Failure;
 use crate::output::Format;
-use crate::scenario::{Action, Scenario};
+use crate::scenario::{Action, Row, Scenario};
 use crate::settings::Settings;
 
 /// The most rows in flight.
@@ -70,6 +74,7 @@ impl Plan {
                 format!("{random:032x}")
             }
         };
+        check_transactions(&scenario, &run_id)?;
         Ok(Plan {
             scenario,
             settings,
@@ -87,22 +92,126 @@ impl Plan {
         })
     }
 
-    /// The transfer of a row; nothing if the row is none.
-    pub(super) fn transfer(&self, index: usize) -> Option<Transfer> {
-        let Action::Transfer { debit, credit, amount } = self.scenario.row(index).action else { return None };
-        let id = row_id(&self.run_id, index);
-        Some(Transfer { id, debit, credit, amount, ledger: LEDGER, code: CODE, ..Transfer::default() })
+    /// What a row writes; nothing if it does not write.
+    pub(super) fn work(&self, index: usize) -> Option<Work> {
+        work(&self.run_id, &self.scenario.row(index))
     }
 
-    /// The transaction of a row; nothing if the row is no transfer.
+    /// The identity of what a row writes; nothing if it does not write.
     pub(super) fn txn(&self, index: usize) -> Option<TxnId> {
-        self.transfer(index).as_ref().map(TxnId::from)
+        self.work(index).map(|work| work.txn())
+    }
+
+    /// What the audit looks for when a row has committed: its identity, at every account that it names.
+    pub(super) fn traces(&self, index: usize) -> Vec<Transfer> {
+        match self.work(index) {
+            None => Vec::new(),
+            Some(Work::Transfer(transfer)) => vec![transfer],
+            Some(work) => {
+                let TxnId { id, first: debit } = work.txn();
+                let accounts: BTreeSet<AccountId> =
+                    self.scenario.row(index).members().iter().flat_map(Action::accounts).collect();
+                let trace = |credit| Transfer { id, debit, credit, ..Transfer::default() };
+                accounts.into_iter().map(trace).collect()
+            }
+        }
     }
 
     /// Where the nodes' directories are, if the user says so.
     pub(super) fn data(&self) -> Option<PathBuf> {
         self.globals.data.clone()
     }
+}
+
+/// What a row writes.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Work {
+    /// A transfer.
+    Transfer(Transfer),
+    /// Pending transfers, and chains.
+    Transaction(Transaction),
+}
+
+impl Work {
+    fn txn(&self) -> TxnId {
+        match self {
+            Work::Transfer(transfer) => TxnId::from(transfer),
+            Work::Transaction(transaction) => {
+                let named = transaction.operations.first().and_then(debit_of);
+                TxnId { id: transaction.id, first: named.unwrap_or_default() }
+            }
+        }
+    }
+}
+
+fn debit_of(operation: &Operation) -> Option<AccountId> {
+    match operation {
+        Operation::Transfer(transfer) => Some(transfer.debit),
+        Operation::Pend(pend) => Some(pend.transfer.debit),
+        Operation::Post(post) => Some(post.debit),
+        Operation::Void(void) => Some(void.debit),
+        _ => None,
+    }
+}
+
+fn work(run_id: &str, row: &Row<'_>) -> Option<Work> {
+    let id = row_id(run_id, row.index);
+    if row.action != Action::Chain {
+        // What stands alone shares the id of its transaction.
+        let operation = operation(run_id, &row.action, id)?;
+        return Some(match operation {
+            Operation::Transfer(transfer) => Work::Transfer(transfer),
+            Operation::Pend(ref pend) => transaction(pend.transfer.id, vec![operation]),
+            operation => transaction(id, vec![operation]),
+        });
+    }
+    let own = |(place, action): (usize, Action)| {
+        let is_transfer = matches!(action, Action::Transfer { .. });
+        operation(run_id, &action, if is_transfer { member_id(id, place) } else { TransferId(0) })
+    };
+    Some(transaction(id, row.members().into_iter().enumerate().filter_map(own).collect()))
+}
+
+fn transaction(id: TransferId, operations: Vec<Operation>) -> Work {
+    Work::Transaction(Transaction { id, conditions: Vec::new(), operations })
+}
+
+/// What an action writes under this id; a pending transfer has that of its label.
+fn operation(run_id: &str, action: &Action, id: TransferId) -> Option<Operation> {
+    let pending = |label| pending_id(run_id, label);
+    let transfer = |id, debit, credit, amount| Transfer {
+        id,
+        debit,
+        credit,
+        amount,
+        ledger: LEDGER,
+        code: CODE,
+        ..Transfer::default()
+    };
+    match *action {
+        Action::Transfer { debit, credit, amount } => Some(Operation::Transfer(transfer(id, debit, credit, amount))),
+        Action::Pend { label, debit, credit, amount, expires } => {
+            let transfer = transfer(pending(label), debit, credit, amount);
+            Some(Operation::Pend(Pend { transfer, timeout: Span(expires) }))
+        }
+        Action::Post { label, debit, credit, amount } => {
+            Some(Operation::Post(PostPending { id, pending: pending(label), debit, credit, amount }))
+        }
+        Action::Void { label, debit, credit } => {
+            Some(Operation::Void(VoidPending { id, pending: pending(label), debit, credit }))
+        }
+        _ => None,
+    }
+}
+
+/// The id of a pending transfer: a hash of the run's id, the word `pending`, and the label in eight bytes, big-endian.
+fn pending_id(run_id: &str, label: u64) -> TransferId {
+    TransferId(xxh3_128(&[run_id.as_bytes(), b"pending", &label.to_be_bytes()].concat()))
+}
+
+/// The id of a chain's transfer: a hash of the row's id in sixteen bytes, and its place in eight, big-endian.
+fn member_id(row: TransferId, place: usize) -> TransferId {
+    TransferId(xxh3_128(&[&row.0.to_be_bytes()[..], &(place as u64).to_be_bytes()].concat()))
 }
 
 /// The id of a row's transfer: a hash of the run's id, as text, and the row's index in eight bytes, big-endian.
@@ -131,6 +240,19 @@ fn check(args: &RunArgs) -> Result<(), Failure> {
         return Err(Failure::usage(format!(
             "--run-id is 1 to {RUN_ID_LIMIT} letters, digits, dots, hyphens and underscores"
         )));
+    }
+    Ok(())
+}
+
+/// What nodes would refuse is told before anything is started.
+fn check_transactions(scenario: &Scenario, run_id: &str) -> Result<(), Failure> {
+    let rows = if scenario.has_transactions() { scenario.len() } else { 0 };
+    for row in (0..rows).map(|index| scenario.row(index)) {
+        if let Some(Work::Transaction(transaction)) = work(run_id, &row)
+            && let Some(fault) = txn::fault(&transaction)
+        {
+            return Err(Failure::usage(format!("row {} `{}`: {fault}", row.index, row.text)));
+        }
     }
     Ok(())
 }
@@ -172,6 +294,36 @@ mod tests {
         assert_eq!(row_id("first", 0).to_string(), "6fbbc0944b1c2666a2212512a3d7f464");
         assert_ne!(row_id("first", 0), row_id("first", 1));
         assert_ne!(row_id("first", 0), row_id("second", 0));
+    }
+
+    #[test]
+    fn rows_of_two_phases_and_chains_are_transactions_with_ids_of_the_run() {
+        let mut scenario = Scenario::default();
+        let text =
+            "1,\"PEND(7, 1, 2, 3, 30s)\",\n,\"POST(7, 1, 2, 1)\",\n,\"(1, 2, 3) + VOID(7, 1, 2) + (2, 3, 4)\",\n";
+        scenario.add("f.csv", text.as_bytes().to_vec()).expect("readable");
+        let transaction = |index| match work("r", &scenario.row(index)) {
+            Some(Work::Transaction(transaction)) => transaction,
+            other => panic!("{other:?}"),
+        };
+        let (pend, post, chain) = (transaction(0), transaction(1), transaction(2));
+        assert_eq!((pend.id, post.id, chain.id), (pending_id("r", 7), row_id("r", 1), row_id("r", 2)));
+        assert!(matches!(&pend.operations[..], [Operation::Pend(it)] if it.timeout == Span(30_000_000)));
+        assert!(matches!(&post.operations[..], [Operation::Post(it)] if it.pending == pend.id && it.id == post.id));
+        let [Operation::Transfer(first), Operation::Void(void), Operation::Transfer(last)] = &chain.operations[..]
+        else {
+            panic!("{chain:?}")
+        };
+        assert_eq!((void.id, void.pending), (TransferId(0), pend.id));
+        assert_eq!((first.id, last.id), (member_id(chain.id, 0), member_id(chain.id, 2)));
+        assert_eq!(Work::Transaction(chain).txn().first, AccountId(1));
+        assert_ne!(pending_id("r", 7), pending_id("s", 7));
+        // Pinned: a later build must repeat the runs of an earlier one.
+        assert_eq!(pending_id("first", 0).to_string(), "4ba32c14d1ddc4ee9e3a4f4c7abab60d");
+        assert_eq!(member_id(TransferId(1), 2).to_string(), "d5722feee291cf361393a41f2ed7bc99");
+        assert!(check_transactions(&scenario, "r").is_ok());
+        scenario.add("g.csv", b"1,\"VOID(7, 1, 2) + VOID(7, 1, 2)\",\n".to_vec()).expect("readable");
+        assert!(check_transactions(&scenario, "r").unwrap_err().message.contains("row 3 `VOID(7, 1, 2) + "));
     }
 
     #[test]

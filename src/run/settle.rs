@@ -37,7 +37,7 @@ impl Engine<'_> {
         let answered = self.committed.len() as u64;
         let plan = self.plan;
         let committed = std::mem::take(&mut self.committed);
-        let acknowledged = committed.into_iter().filter_map(|index| plan.transfer(index));
+        let acknowledged = committed.into_iter().flat_map(|index| plan.traces(index));
         let client = self.link().client.clone();
         let mut report = audit::audit(&client, Some(opening), acknowledged, audit::SETTLE).await;
         report.acknowledged = answered;
@@ -79,8 +79,9 @@ impl Engine<'_> {
     fn named(&self, rows: Range<usize>) -> BTreeSet<AccountId> {
         let mut named = BTreeSet::new();
         for index in rows {
-            if let Action::Transfer { debit, credit, .. } = self.plan.scenario.row(index).action {
-                named.extend([debit, credit]);
+            let row = self.plan.scenario.row(index);
+            if !matches!(row.action, Action::Balance(_)) {
+                named.extend(row.members().iter().flat_map(Action::accounts));
             }
         }
         named
@@ -108,7 +109,7 @@ impl Engine<'_> {
                 && let Some(index) = open.next()
             {
                 let (client, txn) = (self.link().client.clone(), self.plan.txn(index));
-                let txn = txn.expect("only transfers are kept as open");
+                let txn = txn.expect("only what writes is kept as open");
                 flight.spawn(async move { (index, client.fence(txn, Some(FENCE)).await.status) });
             }
             match flight.join_next().await {

@@ -4,11 +4,13 @@ use drachma_protocol::ids::{AccountId, NodeId};
 
 use super::csv::{Wrong, record, trim};
 use super::{Action, Level};
+use crate::settings::units;
 
 type Read = Result<(Action, Level), Wrong>;
 
-const FORMS: &str =
-    "(from, to, amount), (from, to, amount, level), (account), (account, level), F(node), R(node) or LF";
+const FORMS: &str = "(from, to, amount), (account), either with a level, PEND(label, from, to, amount), \
+                     POST(label, from, to), VOID(label, from, to), F(node), R(node) or LF";
+const MEMBERS: &str = "(from, to, amount), PEND, POST or VOID in a chain";
 const LEVELS: &str = "a level (linearizable, quorum, all, session, ryw, any or eventual)";
 
 /// Reads one transaction of the scenario form. Places in errors count from the start of `text`.
@@ -16,6 +18,35 @@ pub(super) fn transaction(text: &str) -> Read {
     if text.eq_ignore_ascii_case("LF") {
         return Ok((Action::FailLeader, Level::default()));
     }
+    if text.contains('+') {
+        return members(text).map(|(_, level)| (Action::Chain, level));
+    }
+    single(text)
+}
+
+/// Reads the members of a chain, `(1, 2, 3) + POST(7, 2, 4)`. Its level stands in the last one.
+pub(super) fn members(text: &str) -> Result<(Vec<Action>, Level), Wrong> {
+    let (mut members, mut level) = (Vec::new(), Level::default());
+    let (mut start, mut last) = (0, 0..0);
+    // One by one: what is no chain takes no memory for its members.
+    for part in text.split('+') {
+        let range = trim(text, start..start + part.len());
+        start += part.len() + 1;
+        if level != Level::default() {
+            return Err(Wrong::new(last.start, "a level in the last member of a chain only", &text[last]));
+        }
+        let member = single(&text[range.clone()]);
+        let (action, own) = member.map_err(|wrong| Wrong { at: wrong.at + range.start, ..wrong })?;
+        if !matches!(action, Action::Transfer { .. }) && !action.is_transaction() {
+            return Err(Wrong::new(range.start, MEMBERS, &text[range]));
+        }
+        members.push(action);
+        (level, last) = (own, range);
+    }
+    Ok((members, level))
+}
+
+fn single(text: &str) -> Read {
     let Some(open) = text.find('(') else { return Err(Wrong::new(0, FORMS, text)) };
     let Some(inner) = text[open + 1..].strip_suffix(')') else {
         return Err(Wrong::new(text.len(), "a closing parenthesis", ""));
@@ -24,6 +55,9 @@ pub(super) fn transaction(text: &str) -> Read {
     let inner = Span { text, start: open + 1, end: open + 1 + inner.len() };
     match verb {
         "" => money(&inner),
+        _ if verb.eq_ignore_ascii_case("PEND") => pend(&inner),
+        _ if verb.eq_ignore_ascii_case("POST") => post(&inner),
+        _ if verb.eq_ignore_ascii_case("VOID") => void(&inner),
         "F" | "f" => Ok((Action::Fail(inner.node()?), Level::default())),
         "R" | "r" => Ok((Action::Recover(inner.node()?), Level::default())),
         _ => Err(Wrong::new(0, FORMS, text)),
@@ -75,6 +109,53 @@ fn money(inner: &Span<'_>) -> Read {
     }
 }
 
+fn pend(inner: &Span<'_>) -> Read {
+    let elements = inner.split(',');
+    let [label, debit, credit, amount, rest @ ..] = elements.as_slice() else {
+        return Err(Wrong::new(inner.start, "PEND(label, from, to, amount), with a duration or a level", inner.get()));
+    };
+    let (label, debit, credit) = (label.label()?, debit.account()?, credit.account()?);
+    let amount = amount.number("an amount")?;
+    let (expires, level) = match rest {
+        [] => (0, Level::default()),
+        [only] if only.begins_with_digit() => (only.duration()?, Level::default()),
+        [only] => (0, only.level()?),
+        [expires, level] => (expires.duration()?, level.level()?),
+        [_, _, extra, ..] => return Err(extra.wrong("a closing parenthesis")),
+    };
+    Ok((Action::Pend { label, debit, credit, amount, expires }, level))
+}
+
+fn post(inner: &Span<'_>) -> Read {
+    let elements = inner.split(',');
+    let [label, debit, credit, rest @ ..] = elements.as_slice() else {
+        return Err(Wrong::new(inner.start, "POST(label, from, to), with an amount or a level", inner.get()));
+    };
+    let (label, debit, credit) = (label.label()?, debit.account()?, credit.account()?);
+    let (amount, level) = match rest {
+        [] => (None, Level::default()),
+        [only] if only.begins_with_digit() => (Some(only.number("an amount")?), Level::default()),
+        [only] => (None, only.level()?),
+        [amount, level] => (Some(amount.number("an amount")?), level.level()?),
+        [_, _, extra, ..] => return Err(extra.wrong("a closing parenthesis")),
+    };
+    Ok((Action::Post { label, debit, credit, amount }, level))
+}
+
+fn void(inner: &Span<'_>) -> Read {
+    let elements = inner.split(',');
+    let [label, debit, credit, rest @ ..] = elements.as_slice() else {
+        return Err(Wrong::new(inner.start, "VOID(label, from, to), perhaps with a level", inner.get()));
+    };
+    let (label, debit, credit) = (label.label()?, debit.account()?, credit.account()?);
+    let level = match rest {
+        [] => Level::default(),
+        [level] => level.level()?,
+        [_, extra, ..] => return Err(extra.wrong("a closing parenthesis")),
+    };
+    Ok((Action::Void { label, debit, credit }, level))
+}
+
 /// A part of a text that knows where it stands.
 struct Span<'a> {
     text: &'a str,
@@ -117,6 +198,22 @@ impl<'a> Span<'a> {
 
     fn account(&self) -> Result<AccountId, Wrong> {
         self.number("an account").map(AccountId)
+    }
+
+    fn label(&self) -> Result<u64, Wrong> {
+        let label = self.number("a label")?;
+        u64::try_from(label).map_err(|_| self.wrong("a label, a whole number from 0 to 2^64-1"))
+    }
+
+    fn begins_with_digit(&self) -> bool {
+        self.get().trim_start().starts_with(|first: char| first.is_ascii_digit())
+    }
+
+    /// In microseconds.
+    fn duration(&self) -> Result<u64, Wrong> {
+        let duration = units::parse(&self.text[self.trimmed()]).ok();
+        let micros = duration.and_then(|duration| u64::try_from(duration.as_micros()).ok());
+        micros.ok_or_else(|| self.wrong("a duration such as 500ms or 30s"))
     }
 
     fn node(&self) -> Result<NodeId, Wrong> {

@@ -30,6 +30,41 @@ pub enum Action {
         /// So much.
         amount: u128,
     },
+    /// Reserves an amount, under a label by which other rows post or void it.
+    Pend {
+        /// What other rows call it.
+        label: u64,
+        /// From this account.
+        debit: AccountId,
+        /// To this account.
+        credit: AccountId,
+        /// So much.
+        amount: u128,
+        /// How long, in microseconds; 0: for ever.
+        expires: u64,
+    },
+    /// Posts what is pending under a label.
+    Post {
+        /// What its row calls it.
+        label: u64,
+        /// From this account.
+        debit: AccountId,
+        /// To this account.
+        credit: AccountId,
+        /// So much of it; nothing: all.
+        amount: Option<u128>,
+    },
+    /// Releases what is pending under a label.
+    Void {
+        /// What its row calls it.
+        label: u64,
+        /// From this account.
+        debit: AccountId,
+        /// To this account.
+        credit: AccountId,
+    },
+    /// Several of these together, or none of them: see [`Row::members`].
+    Chain,
     /// Reads the balance of an account.
     Balance(AccountId),
     /// Stops a node the hard way.
@@ -45,11 +80,32 @@ impl Action {
     pub fn kind(&self) -> &'static str {
         match self {
             Action::Transfer { .. } => "transfer",
+            Action::Pend { .. } => "pend",
+            Action::Post { .. } => "post",
+            Action::Void { .. } => "void",
+            Action::Chain => "chain",
             Action::Balance(_) => "balance",
             Action::Fail(_) => "fail",
             Action::Recover(_) => "recover",
             Action::FailLeader => "fail_leader",
         }
+    }
+
+    /// The accounts that it names.
+    pub fn accounts(&self) -> Vec<AccountId> {
+        match *self {
+            Action::Transfer { debit, credit, .. }
+            | Action::Pend { debit, credit, .. }
+            | Action::Post { debit, credit, .. }
+            | Action::Void { debit, credit, .. } => vec![debit, credit],
+            Action::Balance(account) => vec![account],
+            Action::Chain | Action::Fail(_) | Action::Recover(_) | Action::FailLeader => Vec::new(),
+        }
+    }
+
+    /// Whether it is carried out as a transaction rather than as a transfer.
+    pub fn is_transaction(&self) -> bool {
+        matches!(self, Action::Pend { .. } | Action::Post { .. } | Action::Void { .. } | Action::Chain)
     }
 
     /// Whether it stops or starts nodes rather than asking the cluster.
@@ -71,6 +127,16 @@ pub struct Row<'a> {
     pub action: Action,
     /// The level; linearizable if none is written.
     pub level: Level,
+}
+
+impl Row<'_> {
+    /// The members of a chain; of another row what it does.
+    pub fn members(&self) -> Vec<Action> {
+        match self.action {
+            Action::Chain => action::members(self.text).expect("every row was read when its file was added").0,
+            action => vec![action],
+        }
+    }
 }
 
 /// Rows that begin from the same nodes.
@@ -114,6 +180,7 @@ pub struct Scenario {
     parts: Vec<Part>,
     controls: bool,
     levels: bool,
+    transactions: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -170,6 +237,11 @@ impl Scenario {
     /// Whether some row is at another level than linearizable.
     pub fn has_levels(&self) -> bool {
         self.levels
+    }
+
+    /// Whether some row is a transaction: pending transfers, and chains.
+    pub fn has_transactions(&self) -> bool {
+        self.transactions
     }
 
     /// One row.

@@ -181,6 +181,7 @@ impl<'a> Reader<'a> {
         let text = &self.source.text[part.clone()];
         let (action, level) = read(text).map_err(|wrong| Wrong { at: wrong.at + part.start, ..wrong })?;
         self.scenario.controls |= action.is_control();
+        self.scenario.transactions |= action.is_transaction();
         self.scenario.levels |= level != super::Level::Linearizable;
         // Both fit: the file was found to be small enough.
         self.scenario.parts.push(Part { start: part.start as u32, length: part.len() as u32 });

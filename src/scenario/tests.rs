@@ -259,3 +259,60 @@ fn the_handed_out_file_is_read_as_its_expectation_says() {
     let expected = std::fs::read(path.with_file_name("scenario-3x3.expected.json")).expect("the file can be read");
     assert_eq!(check_expectation(csv, &expected), 10);
 }
+
+#[test]
+fn two_phases_and_chains_are_read() {
+    let text = "1,\"PEND(7, 1, 2, 3)\",\n,\"pend(7, 1, 2, 3, 30s, all)\",\n,\"PEND(8, 1, 2, 3, ALL)\",\n\
+        ,\"POST(7, 1, 2)\",\n,\"POST(7, 1, 2, 5, session)\",\n,\"Void(7, 1, 2)\",\n\
+        ,\"(1, 2, 3) + POST(7, 2, 4) + (4, 5, 6, all)\",\n";
+    let scenario = read(text);
+    let (debit, credit) = (AccountId(1), AccountId(2));
+    let pend = |label, expires| Action::Pend { label, debit, credit, amount: 3, expires };
+    let post = |amount| Action::Post { label: 7, debit, credit, amount };
+    let expected = [
+        pend(7, 0),
+        pend(7, 30_000_000),
+        pend(8, 0),
+        post(None),
+        post(Some(5)),
+        Action::Void { label: 7, debit, credit },
+        Action::Chain,
+    ];
+    assert_eq!(actions(&scenario), expected);
+    let levels: Vec<Level> = (0..scenario.len()).map(|index| scenario.row(index).level).collect();
+    let (usual, all) = (Level::Linearizable, Level::All);
+    assert_eq!(levels, [usual, all, all, usual, Level::Session, usual, all]);
+    let middle = Action::Post { label: 7, debit: AccountId(2), credit: AccountId(4), amount: None };
+    assert_eq!(scenario.row(6).members(), [transfer(1, 2, 3), middle, transfer(4, 5, 6)]);
+    assert_eq!(scenario.row(0).members(), [pend(7, 0)]);
+    assert!(scenario.has_transactions() && !read(ALL_KINDS).has_transactions());
+}
+
+#[test]
+fn what_is_wrong_in_two_phases_and_chains_is_named_with_its_place() {
+    for (row, column, expected) in [
+        ("PEND(7, 1, 2)", 9, "PEND(label, from, to, amount)"),
+        ("PEND(x, 1, 2, 3)", 9, "a label"),
+        ("PEND(18446744073709551616, 1, 2, 3)", 9, "a label"),
+        ("PEND(7, 1, 2, 3, 30)", 21, "a duration"),
+        ("PEND(7, 1, 2, 3, 30s, all, 1)", 31, "a closing parenthesis"),
+        ("POST(7, 1)", 9, "POST(label, from, to)"),
+        ("POST(7, 1, 2, 3s)", 18, "an amount"),
+        ("VOID(7, 1, 2, 3)", 18, "a level"),
+        ("KEEP(7, 1, 2)", 4, "(from, to, amount)"),
+        ("(1, 2, 3) + (1)", 16, "(from, to, amount), PEND, POST or VOID in a chain"),
+        ("(1, 2, 3) + F(n1)", 16, "(from, to, amount), PEND, POST or VOID in a chain"),
+        ("(1, 2, 3, all) + (1, 2, 3)", 4, "a level in the last member"),
+        ("(1, 2, 3) +", 15, "(from, to, amount)"),
+    ] {
+        let wrong = error(&format!("1,\"{row}\",\n"));
+        assert_eq!((wrong.0, wrong.1), (1, column), "{row}: {wrong:?}");
+        assert!(wrong.2.starts_with(expected), "{row}: {wrong:?}");
+    }
+}
+
+#[test]
+fn a_chain_of_many_members_is_read() {
+    let chain = vec!["(1, 2, 3)"; 5_000].join("+");
+    assert_eq!(read(&format!("1,\"{chain}\",\n")).row(0).members().len(), 5_000);
+}

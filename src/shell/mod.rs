@@ -14,9 +14,10 @@ mod words;
 use clap::Args;
 
 use crate::cli::{Globals, grammar};
+use crate::commands::block_on;
 use crate::commands::level::LevelArgs;
-use crate::commands::{block_on, settings};
 use crate::exit::{Exit, Failure, Outcome};
+use crate::settings::Settings;
 use block::Block;
 pub(crate) use complete::Names;
 pub(crate) use dispatch::{Dispatcher, Said};
@@ -43,7 +44,7 @@ pub struct ShellArgs {
 /// If standard input fails. The exit status is that of the first line that went wrong; 0 where a person types.
 pub fn shell(args: &ShellArgs, globals: &Globals) -> Outcome {
     // Before anybody types: a configuration that cannot be used is told at once.
-    let settings = settings(globals)?;
+    let settings = Settings::load(globals.config.as_deref())?;
     block_on(async {
         let grammar = grammar(&own(), false);
         let lines = Lines::open(grammar.clone(), Names::from(&settings));

@@ -135,7 +135,7 @@ async def test_a_client_does_not_send_what_does_not_fit(single: RealCluster) -> 
 
 
 async def send(connection: Connection, group: int, call: Any) -> Any:
-    """Asks, again if the node does not lead at this moment: it refuses when it knows, which is no busy loop."""
+    """Asks, again if the node does not lead at this moment: an election is over within some round trips."""
     while True:
         answer = await asyncio.wait_for(connection.send(group, call), 10)
         if not isinstance(answer, m.Refused) or answer.why is not Why.NOT_LEADER:

@@ -234,7 +234,10 @@ class Session:
     ) -> tuple[Found, ...] | None:
         backoff = Backoff()
         while not deadline.passed:
-            done = await self._replica(group, node, operations, after, True, deadline)
+            try:
+                done = await self._replica(group, node, operations, after, True, deadline)
+            except NotFinal:
+                return None
             if done is not None and done.found is not None:
                 return done.found
             await backoff.wait(deadline)

@@ -114,13 +114,41 @@ class HandOverDone(Record):
     ballot: Ballot
 
 
+@dataclass(frozen=True, slots=True)
+class ReadmitCall(Record):
+    """Makes a wiped node a member of the group again."""
+
+    node: NodeId
+
+
+class ReadmitEnd(IntEnum):
+    """How a readmission ended."""
+
+    ADMITTED = 1
+    ALREADY = 2
+    NOT_MEMBER = 3
+    DOWN = 4
+    NO_QUORUM = 5
+    BUSY = 6
+
+
+@dataclass(frozen=True, slots=True)
+class ReadmitDone(Record):
+    """How a readmission ended, under what id the node's replica is a member, and who leads."""
+
+    end: ReadmitEnd
+    replica: ReplicaId | None
+    leader: NodeId
+    ballot: Ballot
+
+
 OperatorCall = Annotated[
-    Union[NodeStatusCall, AccountsCall, OutcomesCall, HandOverCall],
-    Tagged({3: NodeStatusCall, 4: AccountsCall, 10: OutcomesCall, 12: HandOverCall}),
+    Union[NodeStatusCall, AccountsCall, OutcomesCall, HandOverCall, ReadmitCall],
+    Tagged({3: NodeStatusCall, 4: AccountsCall, 10: OutcomesCall, 12: HandOverCall, 14: ReadmitCall}),
 ]
 
 
 OperatorAnswer = Annotated[
-    Union[NodeStatus, AccountsPage, OutcomesPage, HandOverDone],
-    Tagged({3: NodeStatus, 4: AccountsPage, 10: OutcomesPage, 12: HandOverDone}),
+    Union[NodeStatus, AccountsPage, OutcomesPage, HandOverDone, ReadmitDone],
+    Tagged({3: NodeStatus, 4: AccountsPage, 10: OutcomesPage, 12: HandOverDone, 14: ReadmitDone}),
 ]
