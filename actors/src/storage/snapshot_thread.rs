@@ -100,11 +100,10 @@ impl SnapshotHandle {
 pub(super) struct Sizes(States);
 
 impl Sizes {
-    /// How many bytes of log all groups together have between two snapshots, if a group has `every` at least, and as much
-    /// as its last snapshot.
-    pub(super) fn between(&self, every: u64) -> u64 {
+    /// Of this group: 0 if it has none.
+    pub(super) fn of(&self, group: GroupId) -> u64 {
         let states = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        states.values().fold(0, |sum: u64, state| sum.saturating_add(state.bytes.max(every)))
+        states.get(&group).map_or(0, |state| state.bytes)
     }
 }
 

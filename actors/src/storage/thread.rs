@@ -212,8 +212,9 @@ impl LogThread {
     /// Asks the group for whose sake the oldest segment is kept for a snapshot, if the log is long. A busy group takes one
     /// in time; a quiet one would keep what the busy ones have written since its last entry.
     fn shorten(&self) {
-        // A group has up to twice as much between two snapshots.
-        let enough = self.sizes.between(self.files.snapshot_every).saturating_mul(2);
+        // A group has up to twice as much between two snapshots, and so may the others have meanwhile.
+        let share = 2 * self.files.store.groups().len() as u64;
+        let enough = |group| self.sizes.of(group).max(self.files.snapshot_every).saturating_mul(share);
         if let Some(group) = self.files.store.overdue(enough) {
             (self.sink)(LogEvent::SnapshotDue(group));
         }

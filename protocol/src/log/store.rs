@@ -288,13 +288,14 @@ impl<D: Device> Store<D> {
         self.appender.position().segment + 1 - self.first
     }
 
-    /// The group for whose sake the oldest segment in use is kept, if more than `enough` bytes of log are kept for it. A
-    /// busy group takes a snapshot in time; a quiet one would keep what the busy ones have written since its last entry.
-    pub fn overdue(&self, enough: u64) -> Option<GroupId> {
+    /// The group for whose sake the oldest segment in use is kept, if more bytes of log are kept for it than are `enough`
+    /// for this group. A busy group takes a snapshot in time; a quiet one would keep what the busy ones have written
+    /// since its last entry.
+    pub fn overdue(&self, enough: impl Fn(GroupId) -> u64) -> Option<GroupId> {
         let needed = self.groups().iter().filter_map(|(group, state)| Some((state.oldest()?, *group)));
         let (oldest, group) = needed.min()?;
         let segments = u64::from(self.position().segment - oldest);
-        (segments * u64::from(self.segment_bytes) > enough).then_some(group)
+        (segments * u64::from(self.segment_bytes) > enough(group)).then_some(group)
     }
 
     /// The device.

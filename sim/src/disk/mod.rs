@@ -183,8 +183,9 @@ impl Disk {
             Ok(())
         };
         commit().map_err(|error: DeviceError| Refusal::Failed(error.to_string()))?;
-        let between = self.groups.iter().map(|group| snapshot_every.max(self.sizes.get(group).copied().unwrap_or(0)));
-        let enough = between.fold(0, u64::saturating_add).saturating_mul(2);
+        let share = 2 * self.groups.len() as u64;
+        let size = |group| self.sizes.get(&group).copied().unwrap_or(0);
+        let enough = |group| size(group).max(snapshot_every).saturating_mul(share);
         Ok(store.overdue(enough).filter(|_| store.position().segment > segment))
     }
 
